@@ -1,0 +1,1 @@
+"""Images → checkpoint: class-conditional GANs with spectral normalisation, in PyTorch."""

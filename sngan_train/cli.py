@@ -1,0 +1,100 @@
+"""`sngan presets` and `sngan train`. PyTorch is imported inside the commands."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sngan_train.config import RunConfig, parse_assignments
+from sngan_train.errors import ConfigError
+from sngan_train.presets import PRESETS, find_preset
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def presets(
+    name: Annotated[str | None, typer.Argument(help="Print this preset's whole config as JSON.")] = None,
+) -> None:
+    """List what can be trained."""
+    if name is not None:
+        print(json.dumps(find_preset(name).to_dict(), indent=2))
+        return
+    width = max(len(key) for key in PRESETS)
+    for key, preset in PRESETS.items():
+        print(f"{key:<{width}}  {preset.summary}")
+    print("\nnext: sngan presets NAME, or sngan train --preset NAME", file=sys.stderr)
+
+
+@app.command()
+def train(
+    preset: Annotated[str, typer.Option(help="A name from `sngan presets`.")] = "digits",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="What to learn from: digits, fashion-mnist, cifar10, or folder:PATH with a directory, tar or zip "
+            "that holds one folder a class. [default: the preset's]"
+        ),
+    ] = None,
+    run: Annotated[Path | None, typer.Option(help="The run's folder. [default: runs/PRESET]")] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Override a setting, as in training.total_steps=500. Repeatable.",
+        ),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings, laid over the preset.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int | None, typer.Option(help="Shorthand for --set training.seed=N.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print the whole config as JSON and stop.")] = False,
+) -> None:
+    """Train a generator, or go on training: the same command again resumes the run.
+
+    Prints the run's folder. Settings are laid over one another in the order preset, --config, --data, --seed,
+    --set; `sngan train --preset NAME --dry-run` shows them all.
+    """
+    resolved = find_preset(preset)
+    if config is not None:
+        resolved = resolved.override(_read_toml(config))
+    if data is not None:
+        resolved = resolved.override({"data": {"source": data}})
+    if seed is not None:
+        resolved = resolved.override({"training": {"seed": seed}})
+    resolved = resolved.override(parse_assignments(set_ or []))
+    if dry_run:
+        print(json.dumps(resolved.to_dict(), indent=2))
+        return
+    run_dir = run if run is not None else Path("runs") / preset
+    run_training(resolved, run_dir, device)
+    print(run_dir)
+    print(f"next: sngan export {run_dir} -o {run_dir}/export", file=sys.stderr)
+
+
+def run_training(config: RunConfig, run_dir: Path, device: str = "auto", *, quiet: bool = False) -> Path:
+    """Load the data and train; gives the last checkpoint's folder."""
+    try:
+        from sngan_train.loop import train as train_loop
+        from sngan_train.runtime import choose_device
+        from sngan_train.sources import load_data
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"training needs {error.name}: `pip install 'sngan[train]'`") from error
+
+    chosen = choose_device(device)
+    images = load_data(config.data, lambda text: None if quiet else print(text, file=sys.stderr, flush=True))
+    return train_loop(config, images, run_dir, chosen, quiet=quiet)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"--config {path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {path}: not valid TOML ({error})") from error
