@@ -1,0 +1,1 @@
+"""Start, check and ask a server: TorchServe with the handler of `handlers` on ONNX Runtime."""

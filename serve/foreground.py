@@ -1,0 +1,88 @@
+"""`sngan serve`: run a server until somebody asks it to stop, and tell the user what goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+from serve.config import ServeConfig
+from serve.errors import ServerStoppedError
+from serve.launcher import RunningServer, running_server
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class _StopAsked(BaseException):
+    """SIGTERM or Ctrl-C arrived. No Exception, so that nothing on the way takes it for a fault."""
+
+
+def run(source: Path, config: ServeConfig) -> None:
+    """Serve `source` until SIGTERM or Ctrl-C; then stop all of it and return.
+
+    Raises:
+        ServerStoppedError: TorchServe ended by itself.
+        ServeError: it did not start.
+    """
+    with contextlib.suppress(_StopAsked), _stop_on_signals():
+        started = time.monotonic()
+        _say(f"starting TorchServe with {source}")
+        with running_server(source, config, on_log=_say) as server:
+            _say(_introduction(server, time.monotonic() - started))
+            try:
+                code = server.process.wait()
+            except _StopAsked:
+                _say("stopping")
+                raise
+        raise ServerStoppedError(f"TorchServe ended by itself with code {code}; its log is above")
+
+
+@contextlib.contextmanager
+def _stop_on_signals() -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT into `_StopAsked`; ignore the others, for stopping is under way."""
+
+    def raise_stop(number: int, frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        raise _StopAsked
+
+    before = {number: signal.signal(number, raise_stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _introduction(server: RunningServer, seconds: float) -> str:
+    """What the user needs to know, and a command to try."""
+    metadata, config = server.metadata, server.config
+    shape = f"{metadata.width} x {metadata.height} {metadata.color_mode}"
+    example: dict[str, object] = {"n": 4, "seed": 0}
+    if metadata.class_names:
+        example = {"class": metadata.class_names[0], **example}
+    command = (
+        f"curl -o images.png -H 'Content-Type: application/json' "
+        f"-d {shlex.quote(json.dumps(example))} {server.predictions_url}"
+    )
+    return "\n".join(
+        [
+            f"model {metadata.name} {metadata.version}: {shape}, {metadata.num_classes} classes",
+            f"Java {server.java.major} ({server.java.found_by}), {config.workers} worker(s) with "
+            f"{config.threads_per_worker} thread(s) each, provider {config.provider}",
+            f"ready after {seconds:.1f} s at {server.predictions_url}",
+            f"management (this machine only): {server.management_url}",
+            f"try: {command}",
+            "stop with Ctrl-C",
+        ]
+    )
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,271 @@
+"""Run TorchServe as a child: start java, wait until its workers are ready, stop all of it, leave nothing.
+
+Java is started directly. TorchServe's own Python wrapper loses SIGTERM, leaves java running, and exits with 0
+whatever happened.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from handlers.metadata import GeneratorMetadata
+from serve import tethered
+from serve.config import MODEL_NAME, ServeConfig, config_properties, log4j2_xml
+from serve.errors import StartError, UnreachableError
+from serve.health import worker_statuses
+from serve.java import Java, find_java
+from serve.model_folder import prepare
+from serve.ports import with_free_ports
+from serve.private_folder import private_folder
+from serve.server_log import failure_reason, is_shown, last_lines, says_load_failed
+
+if TYPE_CHECKING:
+    import psutil
+
+STAND_IN = Path(__file__).parent / "stand_in"
+JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData")
+KEPT_LOG_LINES = 500
+POLL_S = 0.1
+QUESTION_TIMEOUT_S = 5.0
+REST_OF_TRACEBACK_S = 1.0
+JAVA_START_S = 60.0  # 1 s on an idle machine
+STOP_S = 15.0  # java takes 2.4 ... 4.5 s after SIGTERM
+KILL_S = 5.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class RunningServer:
+    """A server whose workers are ready.
+
+    Attributes:
+        base_url: of the inference port, such as http://127.0.0.1:8080.
+        management_url: of the management port.
+        config: as it runs: no port is 0.
+        metadata: of the model.
+        java: what runs it.
+        pid: of java; the workers are its children.
+        folder: its private folder.
+        process: java.
+    """
+
+    base_url: str
+    management_url: str
+    config: ServeConfig
+    metadata: GeneratorMetadata
+    java: Java
+    pid: int
+    folder: Path
+    process: subprocess.Popen[bytes]
+
+    @property
+    def predictions_url(self) -> str:
+        """Where requests for images go."""
+        return f"{self.base_url}/predictions/{MODEL_NAME}"
+
+
+@contextlib.contextmanager
+def running_server(
+    source: Path, config: ServeConfig, on_log: Callable[[str], None] | None = None
+) -> Iterator[RunningServer]:
+    """Serve `source` while the block runs; all workers are READY when it begins, no process is left after it.
+
+    Enter it on the main thread: the kernel stops java when the thread that started it ends.
+
+    Args:
+        source: a `.mar` or a generator `.onnx` file.
+        config: a port of 0 becomes any free one.
+        on_log: is given each line of the server's log that people should see, from another thread.
+
+    Raises:
+        ServeError: the file cannot be served, no Java or TorchServe is there, a port is taken, or the server
+            did not start; nothing is left then either.
+    """
+    _require_torchserve()
+    java = find_java()
+    with private_folder() as folder:
+        for name in ("store", "temp", "logs"):
+            (folder / name).mkdir()
+        model = prepare(source, folder / "store", config)
+        # Last of the preparations: the ports are free now, and should still be when java binds them.
+        config = with_free_ports(config)
+        properties = config_properties(config, folder / "store")
+        (folder / "config.properties").write_text(properties, encoding="latin-1")
+        (folder / "log4j2.xml").write_text(log4j2_xml(), encoding="utf-8")
+        process = subprocess.Popen(
+            [sys.executable, "-I", tethered.__file__, str(os.getpid()), *java_command(java, folder)],
+            cwd=folder,
+            env=java_environment(os.environ, folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C in the terminal reaches us alone; we stop java in order
+        )
+        try:
+            log = _Log(process, on_log)
+            _wait_until_ready(process, config, log)
+            yield RunningServer(
+                base_url=config.base_url,
+                management_url=config.management_url,
+                config=config,
+                metadata=model.metadata,
+                java=java,
+                pid=process.pid,
+                folder=folder,
+                process=process,
+            )
+        finally:
+            stop(process)
+
+
+def java_command(java: Java, folder: Path) -> list[str]:
+    """What starts TorchServe with the configuration in `folder`."""
+    spec = importlib.util.find_spec("ts")
+    assert spec is not None, "checked by _require_torchserve"
+    assert spec.origin is not None, "ts is a package with an __init__.py"
+    package = Path(spec.origin).parent
+    return [
+        str(java.executable),
+        f"-Dmodel_server_home={package.parent}",
+        f"-Djava.io.tmpdir={folder / 'temp'}",
+        f"-Dlog4j.configurationFile={(folder / 'log4j2.xml').as_uri()}",
+        *JVM_OPTIONS,
+        "-cp",
+        f"{package}/frontend/*",
+        "org.pytorch.serve.ModelServer",
+        "--python",
+        sys.executable,
+        "-f",
+        str(folder / "config.properties"),
+        "-s",
+        str(folder / "store"),
+        "-ncs",
+    ]
+
+
+def java_environment(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """The environment of java and its workers, made of ours.
+
+    TS_… variables would override the configuration. The model folder comes first on the workers' path, so
+    that the handler's package is the archive's and no other.
+    """
+    result = {name: value for name, value in environment.items() if not name.startswith("TS_")}
+    paths = [str(folder / "store" / MODEL_NAME), environment.get("PYTHONPATH", "")]
+    if importlib.util.find_spec("torch") is None:
+        paths.append(str(STAND_IN))
+    result["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    result["TEMP"] = result["TMPDIR"] = str(folder / "temp")
+    result["LOG_LOCATION"] = result["METRICS_LOCATION"] = str(folder / "logs")
+    return result
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End java and everything that it started, in order if it listens, by force if it does not."""
+    import psutil
+
+    family = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        family = psutil.Process(process.pid).children(recursive=True)
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for survivor in _wait_for_the_end(family):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            survivor.kill()
+    # A worker born between the look and java's end has java's process group.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    _wait_for_the_end(family)
+
+
+def _wait_for_the_end(family: list[psutil.Process]) -> list[psutil.Process]:
+    """Wait at most `KILL_S`; those that still run then.
+
+    A zombie has ended. Where we are process 1 of a container, nobody fetches the orphans' exit codes.
+    """
+    import psutil
+
+    def runs(member: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return member.is_running() and member.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    deadline = time.monotonic() + KILL_S
+    while any(map(runs, family)) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return [member for member in family if runs(member)]
+
+
+class _Log:
+    """Reads what java prints, so that it never waits for a reader; keeps the last lines."""
+
+    def __init__(self, process: subprocess.Popen[bytes], on_log: Callable[[str], None] | None) -> None:
+        assert process.stdout is not None, "started with a pipe"
+        self._lines: collections.deque[str] = collections.deque(maxlen=KEPT_LOG_LINES)
+        self.load_failed = threading.Event()
+        self._thread = threading.Thread(target=self._read, args=(process.stdout, on_log), daemon=True)
+        self._thread.start()
+
+    def _read(self, pipe: IO[bytes], on_log: Callable[[str], None] | None) -> None:
+        with pipe:
+            for raw in pipe:
+                line = raw.decode("utf-8", "replace").rstrip()
+                self._lines.append(line)
+                if says_load_failed(line):
+                    self.load_failed.set()
+                if on_log is not None and is_shown(line):
+                    on_log(line)
+
+    def lines(self) -> list[str]:
+        """The lines so far."""
+        return list(self._lines)
+
+    def lines_to_the_end(self) -> list[str]:
+        """All lines of a process that has ended."""
+        self._thread.join(KILL_S)
+        return list(self._lines)
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], config: ServeConfig, log: _Log) -> None:
+    """Return when every worker is READY.
+
+    Raises:
+        StartError: java ended, a worker did not load the model, or neither happened in time.
+    """
+    limit_s = JAVA_START_S + config.startup_timeout_s
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise StartError(
+                f"TorchServe ended with code {process.returncode} while starting; {last_lines(log.lines_to_the_end())}"
+            )
+        if log.load_failed.is_set():
+            time.sleep(REST_OF_TRACEBACK_S)
+            raise StartError(f"the worker did not load the model: {failure_reason(log.lines())}")
+        with contextlib.suppress(UnreachableError):
+            statuses = worker_statuses(config.management_url, QUESTION_TIMEOUT_S)
+            if statuses.count("READY") >= config.workers:
+                return
+        time.sleep(POLL_S)
+    raise StartError(f"no worker was ready after {limit_s:g} s; {last_lines(log.lines())}")
+
+
+def _require_torchserve() -> None:
+    """Say what to install, before anything is started."""
+    missing = [name for name in ("ts", "yaml", "psutil") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise StartError(f"not installed: {', '.join(missing)}; `pip install 'sngan[serve,cpu]'`")

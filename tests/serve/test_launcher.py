@@ -1,0 +1,198 @@
+"""Starting and stopping, with programs that behave as Javas do; a real one is in tests/e2e."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from serve import launcher, tethered
+from serve.config import ServeConfig
+from serve.errors import JavaNotFoundError, ModelFileError, StartError
+from serve.java import Java
+from serve.launcher import STAND_IN, java_command, java_environment, running_server, stop
+
+pytest.importorskip("ts")
+WAIT_S = 20.0  # for another process to get its turn on a busy machine
+
+
+def wait_for(condition: object) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "nothing happened in time"
+        time.sleep(0.02)
+
+
+def is_gone(process: psutil.Process) -> bool:
+    """Whether it has ended; a zombie has."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+def use_java(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> None:
+    """Let a shell script be the Java that is found."""
+    executable = folder / "java"
+    executable.write_text(f"#!/bin/sh\n{program}\n")
+    executable.chmod(0o755)
+    monkeypatch.setattr(launcher, "find_java", lambda: Java(executable=executable, major=17, found_by="PATH"))
+
+
+def test_the_workers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = {"PATH": "/bin", "PYTHONPATH": "/mine", "TS_CONFIG_FILE": "/evil", "TEMP": "/x", "TMPDIR": "/x"}
+    folder = Path("/private")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    environment = java_environment(mine, folder)
+    assert environment["PYTHONPATH"] == "/private/store/sngan:/mine"
+    assert environment["PATH"] == "/bin"
+    assert environment["TEMP"] == environment["TMPDIR"] == "/private/temp"
+    assert environment["LOG_LOCATION"] == environment["METRICS_LOCATION"] == "/private/logs"
+    assert "TS_CONFIG_FILE" not in environment
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else object())
+    assert java_environment(mine, folder)["PYTHONPATH"] == f"/private/store/sngan:/mine:{STAND_IN}"
+
+
+def test_the_stand_in_is_what_the_worker_needs() -> None:
+    program = "import torch; assert not isinstance(b'', torch.Tensor); print(torch.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(STAND_IN)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert Path(done.stdout.strip()) == STAND_IN / "torch" / "__init__.py"
+
+
+def test_the_command_names_our_files_alone() -> None:
+    command = java_command(Java(executable=Path("/j/java"), major=17, found_by="PATH"), Path("/private"))
+    assert command[0] == "/j/java"
+    assert "-Djava.io.tmpdir=/private/temp" in command
+    assert "-Dlog4j.configurationFile=file:///private/log4j2.xml" in command
+    assert command[command.index("-f") + 1] == "/private/config.properties"
+    assert "-ncs" in command
+
+
+def test_a_java_that_ends_at_once_is_reported_with_its_words(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, temp: Path, tiny_generator_onnx: Path
+) -> None:
+    use_java(monkeypatch, tmp_path, "echo 'Address already in use'; exit 3")
+    with (
+        pytest.raises(StartError, match=r"ended with code 3 while starting(.|\n)*Address already in use"),
+        running_server(tiny_generator_onnx, ServeConfig.on_free_ports()),
+    ):
+        pytest.fail("it is not running")
+    assert list(temp.iterdir()) == []
+
+
+def test_a_worker_that_cannot_load_is_reported_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, temp: Path, tiny_generator_onnx: Path
+) -> None:
+    script = (
+        "echo \"2026-01-31T12:00:00,000 INFO  MODEL_LOG ImportError: no such thing\"\n"
+        "echo \"2026-01-31T12:00:00,001 INFO  MODEL_LOG Backend worker process died.\"\n"
+        "exec sleep 1000"
+    )  # fmt: skip
+    use_java(monkeypatch, tmp_path, script)
+    with (
+        pytest.raises(StartError, match=r"^the worker did not load the model: ImportError: no such thing$"),
+        running_server(tiny_generator_onnx, ServeConfig.on_free_ports()),
+    ):
+        pytest.fail("it is not running")
+    assert list(temp.iterdir()) == []
+    assert [child.name() for child in psutil.Process().children(recursive=True)] == []
+
+
+def test_a_java_that_does_nothing_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, temp: Path, tiny_generator_onnx: Path
+) -> None:
+    use_java(monkeypatch, tmp_path, "exec sleep 1000")
+    monkeypatch.setattr(launcher, "JAVA_START_S", 0.0)
+    with (
+        pytest.raises(StartError, match="no worker was ready after 1 s; it printed nothing"),
+        running_server(tiny_generator_onnx, ServeConfig.on_free_ports(startup_timeout_s=1)),
+    ):
+        pytest.fail("it is not running")
+    assert list(temp.iterdir()) == []
+
+
+def test_a_bad_file_never_starts_java(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, temp: Path) -> None:
+    use_java(monkeypatch, tmp_path, f"touch {tmp_path}/started; sleep 1000")
+    (tmp_path / "bad.onnx").write_bytes(b"garbage")
+    with (
+        pytest.raises(ModelFileError, match="not a readable ONNX generator"),
+        running_server(tmp_path / "bad.onnx", ServeConfig.on_free_ports()),
+    ):
+        pytest.fail("it is not running")
+    assert not (tmp_path / "started").exists()
+    assert list(temp.iterdir()) == []
+
+
+def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tiny_generator_onnx: Path) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with (
+        pytest.raises(StartError, match="not installed: ts, yaml, psutil"),
+        running_server(tiny_generator_onnx, ServeConfig.on_free_ports()),
+    ):
+        pytest.fail("it is not running")
+
+
+def test_no_java_is_said_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def none() -> Java:
+        raise JavaNotFoundError("no usable Java")
+
+    monkeypatch.setattr(launcher, "find_java", none)
+    with (
+        pytest.raises(JavaNotFoundError),
+        running_server(tmp_path / "missing.onnx", ServeConfig.on_free_ports()),
+    ):
+        pytest.fail("it is not running")
+
+
+def test_stop_ends_a_family_that_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "STOP_S", 0.2)
+    monkeypatch.setattr(launcher, "KILL_S", 0.2)
+    # One of the children has left java's process group, one has not.
+    deaf = "trap '' TERM; setsid sleep 1000 & sleep 1000 & wait; sleep 1000"
+    process = subprocess.Popen(["sh", "-c", deaf], start_new_session=True)
+    wait_for(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    stop(process)
+    assert process.returncode == -9
+    wait_for(lambda: all(is_gone(member) for member in family))
+
+
+def test_stop_ends_what_is_born_while_it_stops(tmp_path: Path) -> None:
+    late = tmp_path / "late"
+    program = f"trap 'sleep 1000 & echo $! > {late}; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
+    process = subprocess.Popen(["sh", "-c", program], start_new_session=True, stdout=subprocess.PIPE)
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        stop(process)
+        assert process.returncode == 0
+    pid = int(late.read_text())
+    wait_for(lambda: not psutil.pid_exists(pid) or is_gone(psutil.Process(pid)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")
+def test_a_tethered_program_dies_with_its_parent() -> None:
+    program = (
+        "import os, subprocess, sys\n"
+        f"tether = [sys.executable, '-I', {tethered.__file__!r}, str(os.getpid())]\n"
+        "child = subprocess.Popen([*tether, '/bin/sleep', '1000'])\n"
+        "print(child.pid, flush=True); sys.stdin.read()"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with parent:
+        assert parent.stdout is not None
+        child = psutil.Process(int(parent.stdout.readline()))
+        wait_for(lambda: child.name() == "sleep")
+        parent.kill()
+    wait_for(lambda: is_gone(child))
+
+
+def test_a_tethered_program_is_not_started_for_a_dead_parent() -> None:
+    done = subprocess.run([sys.executable, tethered.__file__, "1", "/bin/echo", "started"], capture_output=True)
+    assert (done.returncode, done.stdout) == (1, b"")
