@@ -1,0 +1,167 @@
+"""`sngan sample`: a picture from an ONNX file, a run or a server, whichever is given.
+
+The ONNX path imports no torch and needs no data set. All three draw the same latents for the same seed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sngan_cli.errors import CommandError, UsageError
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.command()
+def sample(
+    source: Annotated[
+        str,
+        typer.Argument(help="A generator.onnx, a run's folder, or a server's URL such as http://127.0.0.1:8080."),
+    ],
+    class_: Annotated[
+        list[str] | None,
+        typer.Option("--class", help="Name or number of a class; repeat it for one image of each."),
+    ] = None,
+    n: Annotated[int | None, typer.Option("-n", help="Images, 1 to 64. [default: 1, or one a --class]")] = None,
+    seed: Annotated[int, typer.Option(help="0 to 4294967295; the same seed draws the same image.")] = 0,
+    truncation: Annotated[
+        float | None,
+        typer.Option(
+            help="Bound on the latents, above 0 up to 2: smaller is cleaner and less varied. [default: the model's]"
+        ),
+    ] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("sample.png"),
+) -> None:
+    """Draw images to a PNG; several become a grid. Prints the file's name."""
+    fields: dict[str, Any] = {"seed": seed}
+    if class_:
+        fields["class"] = list(class_)
+    if n is not None:
+        fields["n"] = n
+    if truncation is not None:
+        fields["truncation"] = truncation
+
+    if source.startswith(("http://", "https://")):
+        png = _from_server(source, fields)
+    elif Path(source).is_dir():
+        png = _from_run(Path(source), fields)
+    else:
+        png = _from_onnx(Path(source), fields)
+    _write(png, output)
+    _preview(png)
+    print(output)
+
+
+def _from_onnx(path: Path, fields: Mapping[str, Any]) -> bytes:
+    from handlers.drawing import draw
+    from handlers.request import request_from_fields
+    from handlers.response import encode_png, grid
+    from handlers.session import GeneratorSession
+
+    session = GeneratorSession(path)
+    request = request_from_fields(_with_class_ids(fields, session.metadata.class_names), session.metadata)
+    images = draw(session, request)
+    return encode_png(images[0] if request.n == 1 else grid(images))
+
+
+def _from_server(url: str, fields: Mapping[str, Any]) -> bytes:
+    from serve.client import SnganClient
+
+    # A server's class names are not known here: digits are taken as a number, as they most often are.
+    payload = {**_with_class_ids(fields, ()), "format": "png"}
+    return SnganClient(url).request(payload).body
+
+
+def _from_run(run: Path, fields: Mapping[str, Any]) -> bytes:
+    try:
+        import torch
+
+        from sngan_train.checkpoint import open_checkpoint
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"sampling from a run needs {error.name}: `pip install 'sngan[train]'`, or give an exported generator.onnx"
+        ) from error
+    from handlers.drawing import labels_of
+    from handlers.latents import draw_latents
+    from handlers.metadata import GeneratorMetadata
+    from handlers.request import request_from_fields
+    from handlers.response import encode_png, grid
+    from handlers.session import to_uint8
+
+    checkpoint = open_checkpoint(run)
+    data, latent_dim = checkpoint.config.data, checkpoint.config.generator.latent_dim
+    metadata = GeneratorMetadata(
+        name=checkpoint.config.preset,
+        version=str(checkpoint.step),
+        latent_dim=latent_dim,
+        class_names=checkpoint.class_names,
+        channels=data.channels,
+        height=data.image_size,
+        width=data.image_size,
+        color_mode="L" if data.channels == 1 else "RGB",
+    )
+    request = request_from_fields(_with_class_ids(fields, checkpoint.class_names), metadata)
+    latents = draw_latents(request.seed, range(request.n), latent_dim, request.truncation)
+    with torch.no_grad():
+        labels = torch.from_numpy(labels_of(request, metadata))
+        images = to_uint8(checkpoint.load_generator_ema()(torch.from_numpy(latents), labels).numpy())
+    return encode_png(images[0] if request.n == 1 else grid(images))
+
+
+def _with_class_ids(fields: Mapping[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
+    """On the command line everything is text: what is no name of a class and looks like a number becomes one."""
+    result = dict(fields)
+    if "class" in result:
+        result["class"] = [
+            int(given) if given.isascii() and given.isdigit() and given not in class_names else given
+            for given in result["class"]
+        ]
+    return result
+
+
+def _write(png: bytes, output: Path) -> None:
+    """Whole or not at all."""
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, partial = tempfile.mkstemp(prefix=f".{output.name}-", dir=output.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(png)
+            mode_of_a_new_file = 0o666 & ~_umask()
+            os.chmod(partial, mode_of_a_new_file)
+            os.replace(partial, output)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(partial)
+            raise
+    except OSError as error:
+        raise CommandError(f"{output}: cannot be written ({error.strerror})") from error
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _preview(png: bytes) -> None:
+    if not sys.stderr.isatty():
+        return
+    import numpy as np
+    from PIL import Image
+
+    from sngan_cli.preview import show
+
+    with Image.open(io.BytesIO(png)) as image:
+        pixels = np.asarray(image)
+    show(pixels if pixels.ndim == 3 else pixels[:, :, None])
