@@ -15,12 +15,13 @@ help: ## List the targets
 setup: $(STAMP) ## Make the virtual environment with all packages (a few GB with PyTorch)
 
 $(STAMP): pyproject.toml
-	$(PYTHON) scripts/require_python.py
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
+	@$(PYTHON) scripts/require_python.py
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing packages into $(VENV); PyTorch is large, this takes minutes the first time"
-	$(BIN)/python -m pip install --quiet --editable '.[train,export,serve,$(RUNTIME),dev]'
-	touch $@
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@# setuptools warns that an editable install can be shadowed; it is what is wanted here
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --editable '.[train,export,serve,$(RUNTIME),dev]'
+	@touch $@
 
 demo: $(STAMP) ## Train on real digits, export, serve, ask over HTTP: the whole road in minutes
 	$(BIN)/sngan demo --output demo

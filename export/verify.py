@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from export.errors import ExportError, VerificationError
+from export.errors import VerificationError
 from handlers.latents import draw_latents
+from handlers.session import import_onnxruntime
 
 BATCH_SIZES = (1, 2, 7, 64)
 SEED = 0
@@ -82,12 +83,7 @@ def _in_torch(network: nn.Module) -> Draw:
 
 
 def _onnx_runtime(model: onnx.ModelProto) -> tuple[Draw, str]:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ExportError(
-            "export is verified in ONNX Runtime, which is not installed: `pip install 'sngan[cpu]'`"
-        ) from error
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session: Any = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -30,6 +30,22 @@ def usable_cores() -> int:
         return os.cpu_count() or 1
 
 
+def import_onnxruntime() -> Any:
+    """The package `onnxruntime`; raises ProviderError with the remedy if none is installed.
+
+    Everything of ours imports it through here: its official builds for Linux report what they run to their maker
+    (since 1.29) unless this variable is set before the import. Whoever sets it otherwise is heard.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ProviderError(
+            "ONNX Runtime is not installed: `pip install 'sngan[cpu]'`, or 'sngan[gpu]' with an NVIDIA GPU"
+        ) from error
+    return onnxruntime
+
+
 class GeneratorSession:
     """An open generator.
 
@@ -86,12 +102,7 @@ def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
 
 def _open(path: Path, provider: str, threads: int) -> tuple[Any, str, str | None]:
     """Try the provider asked for, or each of "auto": the session, the provider in use, the fallback."""
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise ProviderError(
-            "ONNX Runtime is not installed: `pip install 'sngan[cpu]'`, or 'sngan[gpu]' with an NVIDIA GPU"
-        ) from error
+    onnxruntime = import_onnxruntime()
     if provider != "auto" and provider not in PROVIDERS:
         raise ProviderError(f"unknown provider {provider!r}; one of auto, {', '.join(PROVIDERS)}")
 
@@ -118,14 +129,15 @@ def _open(path: Path, provider: str, threads: int) -> tuple[Any, str, str | None
 
 def _session(path: Path, provider: str, threads: int) -> Any:
     """One InferenceSession; what ONNX Runtime throws at a broken file becomes one line."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = QUIET
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     # Spinning keeps idle threads busy between requests, which starves the JVM and the neighbours.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if provider == PROVIDERS["cuda"]:
+        onnxruntime.preload_dlls()  # CUDA and cuDNN come as Python packages, which the loader does not search
     providers = [provider] if provider == PROVIDERS["cpu"] else [provider, PROVIDERS["cpu"]]
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)

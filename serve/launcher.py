@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from handlers.metadata import GeneratorMetadata
-from serve import tethered
+from serve import tethered, torch_stand_in
 from serve.config import MODEL_NAME, ServeConfig, config_properties, log4j2_xml
 from serve.errors import StartError, UnreachableError
 from serve.health import worker_statuses
@@ -34,7 +34,6 @@ from serve.server_log import failure_reason, is_shown, last_lines, says_load_fai
 if TYPE_CHECKING:
     import psutil
 
-STAND_IN = Path(__file__).parent / "stand_in"
 JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData")
 KEPT_LOG_LINES = 500
 POLL_S = 0.1
@@ -95,8 +94,9 @@ def running_server(
     _require_torchserve()
     java = find_java()
     with private_folder() as folder:
-        for name in ("store", "temp", "logs"):
+        for name in ("store", "temp", "logs", "stand_in"):
             (folder / name).mkdir()
+        torch_stand_in.write(folder / "stand_in")
         model = prepare(source, folder / "store", config)
         # Last of the preparations: the ports are free now, and should still be when java binds them.
         config = with_free_ports(config)
@@ -162,8 +162,8 @@ def java_environment(environment: Mapping[str, str], folder: Path) -> dict[str, 
     """
     result = {name: value for name, value in environment.items() if not name.startswith("TS_")}
     paths = [str(folder / "store" / MODEL_NAME), environment.get("PYTHONPATH", "")]
-    if importlib.util.find_spec("torch") is None:
-        paths.append(str(STAND_IN))
+    if torch_stand_in.is_needed():
+        paths.append(str(folder / "stand_in"))
     result["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     result["TEMP"] = result["TMPDIR"] = str(folder / "temp")
     result["LOG_LOCATION"] = result["METRICS_LOCATION"] = str(folder / "logs")

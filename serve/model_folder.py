@@ -18,7 +18,7 @@ from handlers.drawing import draw
 from handlers.errors import HandlersError
 from handlers.metadata import GeneratorMetadata
 from handlers.request import ImageRequest
-from handlers.session import PROVIDERS, GeneratorSession
+from handlers.session import PROVIDERS, GeneratorSession, import_onnxruntime
 from serve.config import MODEL_NAME, ServeConfig, model_config_yaml
 from serve.errors import ModelFileError, ServeError
 from serve.unpack import unpack
@@ -122,8 +122,7 @@ def _run_once(source: Path, generator: Path, provider: str) -> GeneratorMetadata
 
 def _require(provider: str) -> None:
     """Refuse a provider that the installed ONNX Runtime package was built without."""
-    import onnxruntime
-
+    onnxruntime = import_onnxruntime()
     if provider != "auto" and PROVIDERS[provider] not in onnxruntime.get_available_providers():
         raise ModelFileError(
             f"this ONNX Runtime package has no {provider} provider; serve with --provider auto, or install "

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import dataclasses
 import enum
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
@@ -136,8 +138,9 @@ def _onnx_runtime() -> Iterator[Finding]:
             remedy="pip install 'sngan[cpu]', or 'sngan[gpu]' with an NVIDIA GPU",
         )
         return
-    import onnxruntime
+    from handlers.session import import_onnxruntime
 
+    onnxruntime = import_onnxruntime()
     package = installed[0] if installed else "onnxruntime"
     yield Finding(subject="onnxruntime", verdict=Verdict.GOOD, text=f"{package} {onnxruntime.__version__}")
     for provider in onnxruntime.get_available_providers():
@@ -158,12 +161,16 @@ def _onnx_runtime() -> Iterator[Finding]:
 
 def _provider_failure(provider: str) -> str | None:
     """Why a session cannot be had on `provider`, or None. Being listed as available says nothing."""
-    import onnxruntime
+    from handlers.session import PROVIDERS, import_onnxruntime
 
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # the failure is told here, in one line
     try:
-        session = onnxruntime.InferenceSession(IDENTITY_GRAPH, options, providers=[provider])
+        with contextlib.redirect_stdout(io.StringIO()):  # some builds print their failures beside logging them
+            if provider == PROVIDERS["cuda"]:
+                onnxruntime.preload_dlls()
+            session = onnxruntime.InferenceSession(IDENTITY_GRAPH, options, providers=[provider])
     except Exception as error:  # onnxruntime's exceptions share no public base
         return str(error).strip().splitlines()[0]
     return None if session.get_providers()[0] == provider else "its libraries or its device are missing"

@@ -41,6 +41,10 @@ class ImageData:
     def __len__(self) -> int:
         return len(self.images)
 
+    def to(self, device: torch.device) -> ImageData:
+        """The same images on `device`, where batches are then put together without the host."""
+        return dataclasses.replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
     def facts(self) -> dict[str, Any]:
         """What a checkpoint remembers: names, counts, and a hash that tells whether the data is still the same."""
         digest = hashlib.sha256()
@@ -100,5 +104,5 @@ class BatchStream:
             images += torch.rand(images.shape, generator=noise, device=images.device) / 128.0
         if self._config.flip:
             mirrored = torch.rand(len(images), generator=noise, device=images.device) < 0.5
-            images[mirrored] = images[mirrored].flip(3)
+            images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
         return images, self._data.labels[chosen]

@@ -56,7 +56,7 @@ def train(config: RunConfig, data: ImageData, run_dir: Path, device: torch.devic
         if checkpoint:
             _check_continuation(checkpoint, config, facts)
             restore(state, checkpoint)
-        batches = BatchStream(data, config.data, training.batch_size, training.seed)
+        batches = BatchStream(data.to(device), config.data, training.batch_size, training.seed)
         saved = checkpoint.path if checkpoint else None
 
         with RunLog(

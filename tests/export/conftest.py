@@ -20,6 +20,7 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "generator": {"channels": 8, "latent_dim": 8},
             "discriminator": {"channels": 8},
+            "spectral_norm": {"lipschitz": 1.5},  # not 1, so that a forgotten factor shows
             "training": {"total_steps": 4, "batch_size": 6, "precision": "float32"},
         }
     )

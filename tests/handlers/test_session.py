@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,3 +100,27 @@ def test_a_provider_that_is_not_there_is_refused(tiny_generator_onnx: Path) -> N
         pytest.skip("this ONNX Runtime has the provider")
     with pytest.raises(ProviderError, match="no cuda provider"):
         GeneratorSession(tiny_generator_onnx, provider="cuda")
+
+
+def test_onnx_runtime_is_told_to_report_nothing_unless_somebody_says_otherwise() -> None:
+    program = "import os, handlers.session as s; s.import_onnxruntime(); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    without = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    for environment, expected in ((without, "1"), ({**without, "ORT_DISABLE_TELEMETRY": "0"}, "0")):
+        done = subprocess.run(
+            [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True
+        )
+        assert done.stdout.strip() == expected
+
+
+def test_nothing_of_ours_imports_onnx_runtime_past_that() -> None:
+    import handlers
+
+    root = Path(handlers.__file__).parent.parent
+    packages = ("handlers", "export", "serve", "sngan_cli", "sngan_train")
+    importing = {
+        str(file.relative_to(root))
+        for package in packages
+        for file in (root / package).rglob("*.py")
+        if re.search(r"^\s*(import|from) onnxruntime", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert importing == {"handlers/session.py"}

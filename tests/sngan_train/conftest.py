@@ -19,6 +19,7 @@ def tiny_run_config() -> RunConfig:
         {
             "generator": {"channels": 8, "latent_dim": 8},
             "discriminator": {"channels": 8},
+            "spectral_norm": {"lipschitz": 1.5},  # not 1, so that a forgotten factor shows
             "optimizer": {"critic_steps": 2},
             "training": {
                 "total_steps": 4,

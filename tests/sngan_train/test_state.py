@@ -53,7 +53,7 @@ def test_finishing_sets_the_averages_own_sigma(state: TrainState) -> None:
             parameter.mul_(3.0)
     state.update_average(0.0)
     for _, layer in spectral_layers(state.finish_average()):
-        assert exact_sigma(layer.normalized_weight()).item() == pytest.approx(1.0, rel=1e-6)
+        assert exact_sigma(layer.normalized_weight()).item() == pytest.approx(1.5, rel=1e-6)
 
 
 def test_learning_rates_are_constant_and_then_fall_to_zero(state: TrainState, tiny_config: RunConfig) -> None:
