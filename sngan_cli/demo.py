@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sngan_cli.errors import QualityError
+from sngan_cli.errors import CommandError, QualityError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 PRESET = "digits"
+MARKER = ".made-by-sngan-demo"
 IMAGES_PER_CLASS = 50  # 500 in all
 SHEET_COLUMNS = 10
 SHEET_SCALE = 3  # a digit of 16 pixels is hard to see
@@ -43,9 +44,7 @@ def demo(
     """
     started = time.monotonic()
     run, exported, sheet = output / "run", output / "export", output / f"{PRESET}.png"
-    for leftover in (run, exported):  # an earlier demo's; the demo always does the whole road
-        shutil.rmtree(leftover, ignore_errors=True)
-    sheet.unlink(missing_ok=True)
+    _make_empty(output)
 
     from export.pipeline import export_run
     from serve.config import ServeConfig
@@ -109,6 +108,19 @@ def measure(images: NDArray[np.uint8]) -> tuple[float, float]:
     generated_spread = np.mean([row.std(axis=0).mean() for row in images.astype(np.float64)])
     real_spread = np.mean([real[labels == digit].astype(np.float64).std(axis=0).mean() for digit in range(10)])
     return float(np.mean(seen == asked)), float(generated_spread / real_spread)
+
+
+def _make_empty(output: Path) -> None:
+    """An empty folder for the demo, which always does the whole road; only a folder that a demo made is emptied."""
+    marker = output / MARKER
+    try:
+        if output.exists() and not marker.is_file() and (not output.is_dir() or any(output.iterdir())):
+            raise UsageError(f"{output} exists and was not made by the demo; give another folder with -o")
+        shutil.rmtree(output, ignore_errors=True)
+        output.mkdir(parents=True)
+        marker.touch()
+    except OSError as error:
+        raise CommandError(f"{output}: cannot be written to ({error.strerror})") from error
 
 
 def _ask_for_every_class(base_url: str, class_names: list[str]) -> NDArray[np.uint8]:

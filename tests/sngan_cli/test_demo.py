@@ -1,12 +1,35 @@
 """The demo's own measurement tells good digits from bad ones. The demo itself is run by the README's test."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from sngan_cli import demo
 from sngan_cli.demo import MIN_AGREEMENT, MIN_VARIETY, measure
+from sngan_cli.errors import CommandError, UsageError
 from sngan_train.sources import digits_images
 
 PER_CLASS = 50
+
+
+def test_only_a_folder_of_its_own_is_emptied(tmp_path: Path) -> None:
+    mine = tmp_path / "run" / "precious.txt"
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(UsageError, match="was not made by the demo"):
+        demo._make_empty(tmp_path)
+    assert mine.read_text() == "mine"
+    with pytest.raises(UsageError, match="was not made by the demo"):
+        demo._make_empty(mine)
+    with pytest.raises(CommandError, match="cannot be written to"):
+        demo._make_empty(mine / "below")
+
+    own = tmp_path / "own"
+    demo._make_empty(own)
+    (own / "old.png").touch()
+    demo._make_empty(own)
+    assert [path.name for path in own.iterdir()] == [demo.MARKER]
 
 
 @pytest.fixture(scope="module")
