@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
@@ -165,9 +166,11 @@ def _provider_failure(provider: str) -> str | None:
 
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # the failure is told here, in one line
+    options.log_severity_level = 4
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # some builds print their failures beside logging them
+        # Some builds print their failures, some warn of them; here they are told in one line.
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             if provider == PROVIDERS["cuda"]:
                 onnxruntime.preload_dlls()
             session = onnxruntime.InferenceSession(IDENTITY_GRAPH, options, providers=[provider])
