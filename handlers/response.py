@@ -68,6 +68,11 @@ def grid(images: NDArray[np.uint8], columns: int | None = None, padding: int = G
     return picture
 
 
+def one_picture(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """What a PNG answer shows of uint8 (n, h, w, c): the image if there is one, the grid of several."""
+    return images[0] if len(images) == 1 else grid(images)
+
+
 def encode_png(image: NDArray[np.uint8]) -> bytes:
     """The PNG file of one image, uint8 (h, w, 1) grey or (h, w, 3) RGB. Equal pixels give equal bytes."""
     pixels = image[:, :, 0] if image.shape[2] == 1 else image
@@ -96,7 +101,7 @@ def image_answer(
     if request.format == "json":
         body = _json_body(images, request, metadata, provider, request_id)
     else:
-        body = encode_png(images[0] if request.n == 1 else grid(images))
+        body = encode_png(one_picture(images))
     encode_ms = (time.perf_counter() - started) * 1000
     if len(body) > max_bytes:
         raise RequestError(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sngan_cli.errors import CommandError, QualityError, UsageError
+from sngan_cli.files import write_whole
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,9 +147,7 @@ def _write_sheet(images: NDArray[np.uint8], path: Path) -> None:
 
     shown = images[:, :SHEET_COLUMNS].reshape(-1, *images.shape[2:], 1)
     picture = grid(shown, columns=SHEET_COLUMNS)
-    partial = path.with_suffix(".partial")
-    partial.write_bytes(encode_png(picture.repeat(SHEET_SCALE, axis=0).repeat(SHEET_SCALE, axis=1)))
-    partial.replace(path)
+    write_whole(encode_png(picture.repeat(SHEET_SCALE, axis=0).repeat(SHEET_SCALE, axis=1)), path)
 
 
 @contextmanager

@@ -5,18 +5,16 @@ The ONNX path imports no torch and needs no data set. All three draw the same la
 
 from __future__ import annotations
 
-import contextlib
 import io
-import os
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from sngan_cli.errors import CommandError, UsageError
+from sngan_cli.errors import UsageError
+from sngan_cli.files import write_whole
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -56,7 +54,7 @@ def sample(
         png = _from_run(Path(source), fields)
     else:
         png = _from_onnx(Path(source), fields)
-    _write(png, output)
+    write_whole(png, output)
     _preview(png)
     print(output)
 
@@ -64,13 +62,12 @@ def sample(
 def _from_onnx(path: Path, fields: Mapping[str, Any]) -> bytes:
     from handlers.drawing import draw
     from handlers.request import request_from_fields
-    from handlers.response import encode_png, grid
+    from handlers.response import encode_png, one_picture
     from handlers.session import GeneratorSession
 
     session = GeneratorSession(path)
     request = request_from_fields(_with_class_ids(fields, session.metadata.class_names), session.metadata)
-    images = draw(session, request)
-    return encode_png(images[0] if request.n == 1 else grid(images))
+    return encode_png(one_picture(draw(session, request)))
 
 
 def _from_server(url: str, fields: Mapping[str, Any]) -> bytes:
@@ -94,7 +91,7 @@ def _from_run(run: Path, fields: Mapping[str, Any]) -> bytes:
     from handlers.latents import draw_latents
     from handlers.metadata import GeneratorMetadata
     from handlers.request import request_from_fields
-    from handlers.response import encode_png, grid
+    from handlers.response import encode_png, one_picture
     from handlers.session import to_uint8
 
     checkpoint = open_checkpoint(run)
@@ -114,7 +111,7 @@ def _from_run(run: Path, fields: Mapping[str, Any]) -> bytes:
     with torch.no_grad():
         labels = torch.from_numpy(labels_of(request, metadata))
         images = to_uint8(checkpoint.load_generator_ema()(torch.from_numpy(latents), labels).numpy())
-    return encode_png(images[0] if request.n == 1 else grid(images))
+    return encode_png(one_picture(images))
 
 
 def _with_class_ids(fields: Mapping[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
@@ -126,32 +123,6 @@ def _with_class_ids(fields: Mapping[str, Any], class_names: tuple[str, ...]) -> 
             for given in result["class"]
         ]
     return result
-
-
-def _write(png: bytes, output: Path) -> None:
-    """Whole or not at all."""
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, partial = tempfile.mkstemp(prefix=f".{output.name}-", dir=output.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(png)
-            mode_of_a_new_file = 0o666 & ~_umask()
-            os.chmod(partial, mode_of_a_new_file)
-            os.replace(partial, output)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
-            raise
-    except OSError as error:
-        raise CommandError(f"{output}: cannot be written ({error.strerror})") from error
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _preview(png: bytes) -> None:
