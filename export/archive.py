@@ -28,7 +28,7 @@ minWorkers: 1
 maxWorkers: 1
 batchSize: 1
 maxBatchDelay: 1
-responseTimeout: 30
+responseTimeout: 120
 startupTimeout: 60
 deviceType: "cpu"
 jobQueueSize: 100

@@ -7,6 +7,12 @@ class ExportError(Exception):
     exit_code = 1
 
 
+class OptionError(ExportError):
+    """An option of the export cannot be used, with this model or at all."""
+
+    exit_code = 2
+
+
 class OutputExistsError(ExportError):
     """The output folder is already there."""
 

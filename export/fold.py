@@ -21,7 +21,7 @@ def fold_spectral_norm(unfolded: Generator, config: RunConfig, num_classes: int)
 
     Folded means: the very tensor that the un-folded network's forward pass uses, so both are one function to
     the last bit of a weight. A fresh network is built and the tensors are put in under a strict check of names
-    and shapes; nothing is removed from a live one.
+    and shapes; nothing is removed from a live one. `num_classes` is what `unfolded` was built with.
     """
     state = unfolded.state_dict()
     for name, layer in spectral_layers(unfolded):
@@ -40,7 +40,7 @@ def sigma_report(unfolded: Generator, folded: Generator, lipschitz: float) -> li
     weights = dict(folded.named_parameters())
     report = []
     for name, layer in spectral_layers(unfolded):
-        left = float(exact_sigma(weights[f"{name}.weight"]))
+        left = float(exact_sigma(layer.weight_matrix(weights[f"{name}.weight"])))
         report.append({"layer": name, "sigma": float(layer.estimated_sigma()), "folded_sigma": left})
         if not abs(left - lipschitz) <= FOLDED_SIGMA_RTOL * lipschitz:
             raise VerificationError(

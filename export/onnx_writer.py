@@ -11,35 +11,34 @@ from pathlib import Path
 
 import onnx
 import torch
-from torch import nn
 
 from handlers.metadata import METADATA_KEY, GeneratorMetadata
+from sngan_train.models import Generator
 
 OPSET = 18
 IR_VERSION = 10  # the newest that ONNX Runtime 1.18 reads
 BATCH = "batch"
 
 
-def generator_to_onnx(folded: nn.Module, latent_dim: int, num_classes: int) -> onnx.ModelProto:
-    """The graph of a folded generator: inputs `z`, `label`, output `image`, a free batch dimension.
+def generator_to_onnx(folded: Generator) -> onnx.ModelProto:
+    """The graph of a folded generator: inputs `z` and, if it has classes, `label`; output `image`; a free batch.
 
     Traces of where the graph came from (source paths, module names) are removed: they name folders of the
     machine that exported, and would make equal exports differ.
     """
     assert not folded.training, "an export in training mode would freeze batch statistics into the graph"
-    example = (
-        torch.zeros(2, latent_dim),
-        torch.arange(2) % num_classes,
-    )  # a batch of 1 would become a constant
+    inputs = {"z": torch.zeros(2, folded.latent_dim)}  # a batch of 1 would become a constant
+    if folded.conditional:
+        inputs["label"] = torch.zeros(2, dtype=torch.int64)
     with _quiet():
         program = torch.onnx.export(
             folded,
-            example,
+            tuple(inputs.values()),
             dynamo=True,
-            input_names=["z", "label"],
+            input_names=list(inputs),
             output_names=["image"],
             opset_version=OPSET,
-            dynamic_shapes={"z": {0: BATCH}, "label": {0: BATCH}},
+            dynamic_shapes=tuple({0: BATCH} for _ in inputs),
             external_data=False,
             verbose=False,
         )

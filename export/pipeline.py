@@ -16,8 +16,9 @@ import onnx
 import torch
 
 from export.archive import ARCHIVE_NAME, write_archive
-from export.errors import ExportError, OutputExistsError, VerificationError
+from export.errors import ExportError, OptionError, OutputExistsError, VerificationError
 from export.fold import fold_spectral_norm, sigma_report
+from export.metadata import generator_metadata
 from export.onnx_writer import generator_to_onnx, traces_of_power_iteration, write_with_metadata
 from export.verify import Verification, verify
 from handlers.metadata import GeneratorMetadata
@@ -49,19 +50,25 @@ def export_run(
 
     Raises:
         sngan_train.errors.CheckpointError: no checkpoint, or a damaged one.
+        OptionError: `version` or `default_truncation` cannot be used.
         OutputExistsError: `output` is there and `force` is not set.
         VerificationError: the forms of the generator differ; nothing was written.
         ExportError: anything else that stopped it; nothing was written.
     """
     if not VERSION_PATTERN.fullmatch(version):
-        raise ExportError(f"--version {version!r}: letters, digits, '.', '_' and '-', as in 1.0")
+        raise OptionError(f"--version {version!r}: letters, digits, '.', '_' and '-', as in 1.0")
     if default_truncation is not None and not 0 < default_truncation <= 2:
-        raise ExportError(f"--truncation {default_truncation}: must be above 0 and at most 2")
+        raise OptionError(f"--truncation {default_truncation}: must be above 0 and at most 2")
     if output.exists() and not force:
         raise OutputExistsError(f"{output} exists; give another folder with -o, or --force to replace what is in it")
     checkpoint = open_checkpoint(run)
-    config, class_names = checkpoint.config, checkpoint.class_names
-    num_classes, latent_dim = len(class_names), config.generator.latent_dim
+    config, num_classes = checkpoint.config, len(checkpoint.class_names)
+    metadata = generator_metadata(checkpoint, version)
+    if default_truncation is not None and metadata.latent_distribution != "normal":
+        raise OptionError(
+            f"--truncation {default_truncation}: this model's latents are {metadata.latent_distribution}, "
+            "and truncation is for normal ones; leave it out"
+        )
 
     say(f"folding the averaged generator of {checkpoint.path}")
     unfolded = checkpoint.load_generator_ema()
@@ -69,29 +76,21 @@ def export_run(
     sigmas = sigma_report(unfolded, folded, config.spectral_norm.lipschitz)
 
     say("writing the ONNX graph")
-    model = generator_to_onnx(folded, latent_dim, num_classes)
+    model = generator_to_onnx(folded)
     traces = traces_of_power_iteration(model)
     if traces:
         raise VerificationError(f"the graph still holds spectral norm: {', '.join(traces[:3])}; nothing was written")
 
     say("comparing un-folded PyTorch, folded PyTorch and ONNX Runtime")
-    verification = verify(unfolded, folded, model, latent_dim, num_classes)
+    verification = verify(unfolded, folded, model, num_classes)
     say(
         f"{verification.num_images} images at batch sizes {', '.join(map(str, verification.batch_sizes))}: "
         f"folding changed at most {verification.fold_max_abs:.1e}, "
         f"ONNX Runtime at most {verification.onnx_runtime_max_abs:.1e}"
     )
-    metadata = GeneratorMetadata(
-        name=config.preset,
-        version=version,
-        latent_dim=latent_dim,
-        class_names=class_names,
-        channels=config.data.channels,
-        height=config.data.image_size,
-        width=config.data.image_size,
-        color_mode="L" if config.data.channels == 1 else "RGB",
+    metadata = dataclasses.replace(
+        metadata,
         default_truncation=default_truncation,
-        training=_training_facts(checkpoint),
         provenance=_provenance(checkpoint),
         verification={**dataclasses.asdict(verification), "sigmas": sigmas},
     )
@@ -115,15 +114,6 @@ def _write(output: Path, model: onnx.ModelProto, metadata: GeneratorMetadata) ->
             return
         for file in folder.iterdir():  # --force: replace our files one by one, and no others
             shutil.move(file, output / file.name)
-
-
-def _training_facts(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    return {
-        "preset": checkpoint.config.preset,
-        "step": checkpoint.step,
-        "weights": "exponential moving average",
-        "data": {key: checkpoint.data[key] for key in ("origin", "num_images", "sha256")},
-    }
 
 
 def _provenance(checkpoint: Checkpoint) -> Mapping[str, Any]:

@@ -3,7 +3,8 @@
 Image i depends on (seed, i) alone: not on how many images are drawn, on the batch it shares, or on the
 machine. The integers are NumPy's Philox 4x64-10 (Salmon et al. 2011) with key (seed, stream) and counter
 (0, i, 0, 0); they become uniforms u = ((x >> 11) + 1/2) / 2**53, and uniforms become normals by the inverse
-distribution function, so nothing is rejected and an image moves smoothly as the truncation does.
+distribution function, so nothing is rejected and an image moves smoothly as the truncation does. Uniform latents are
+float32(2u − 1), computed in float64, of the same u: z ~ U(-1, 1).
 
 `numpy.random.Generator` is not used: NumPy does not promise its streams from version to version (NEP 19),
 while a bit generator's raw output is fixed by its algorithm.

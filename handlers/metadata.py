@@ -27,11 +27,11 @@ class GeneratorMetadata:
         name: the model's name, as in the URL.
         version: the model's version, as TorchServe shows it.
         latent_dim: columns of the input `z`.
-        latent_distribution: "normal" or "uniform".
+        latent_distribution: "normal" (the standard one) or "uniform" (on [-1, 1]).
         class_names: one name a class, in the order of the labels; empty for an unconditional model.
         channels, height, width: of the output `image`, whose values are in [-1, 1].
         color_mode: "L" or "RGB".
-        default_truncation: used where a request names none; None is no bound.
+        default_truncation: used where a request names none; None is no bound, and the rule for uniform latents.
         precision: "float32", "float16" or "int8".
         training: data source and facts, preset, step, EMA.
         metrics: metric records, each with its protocol.

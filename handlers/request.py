@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ FIELDS = ("class", "n", "seed", "truncation", "format")
 MAX_IMAGES = 64
 MAX_TRUNCATION = 2.0
 MAX_DETAILS = 10  # a body of a megabyte can hold a hundred thousand wrong fields
+DIGITS = re.compile(r"[0-9]{1,64}")
 MAX_HINTED_CHARACTERS = 64  # looking for the nearest name takes time that grows with the square of the length
 
 
@@ -172,10 +174,16 @@ def _classes(value: Any, n: int, metadata: GeneratorMetadata, problems: list[Det
 
 
 def _class_id(entry: Any, metadata: GeneratorMetadata, problems: list[Detail]) -> int:
-    """The id behind an id or a name; else 0, and one more problem."""
+    """The id behind an id or a name; else 0, and one more problem.
+
+    A command line has no numbers, only text, so digits in quotes may be an id; but not where any class has digits for a
+    name, for there a name is meant.
+    """
     names = metadata.class_names
     ids = f"an id 0 ... {len(names) - 1}"
     hint = ""
+    if _is_digits(entry) and not any(map(_is_digits, names)):
+        entry = int(entry)
     if isinstance(entry, int) and not isinstance(entry, bool):
         if 0 <= entry < len(names):
             return entry
@@ -188,15 +196,18 @@ def _class_id(entry: Any, metadata: GeneratorMetadata, problems: list[Detail]) -
             return folded[0]
         if folded:
             reason = f"{shown(entry)} fits {len(folded)} classes whose names differ in letter case alone"
-        elif entry.strip().isascii() and entry.strip().isdigit() and len(entry) < MAX_HINTED_CHARACTERS:
-            reason = f"{shown(entry)} is no class name; write an id as a number, without quotes"
         else:
-            hint = _hint(entry, names)
+            # With ten thousand names one hint takes a tenth of a second, and a request can hold 64 wrong ones.
+            hint = "" if any(problem.field == "class" for problem in problems) else _hint(entry, names)
             reason = f"{shown(entry)} is no class of this model{hint}"
     else:
         reason = f"{shown(entry)} is neither an id nor a name"
     problems.append(Detail(field="class", reason=reason, allowed=f"{ids}, or {_listed(names)}"))
     return 0
+
+
+def _is_digits(entry: object) -> bool:
+    return isinstance(entry, str) and DIGITS.fullmatch(entry) is not None
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -76,19 +76,23 @@ class GeneratorSession:
                 f"{path}: an ONNX file without sngan metadata; only files written by `sngan export` are run"
             )
         self.metadata = GeneratorMetadata.from_json(text, str(path))
-        names = {value.name for value in self._session.get_inputs()}
-        self._conditional = "label" in names
-        if "z" not in names or self._conditional != (self.metadata.num_classes > 0):
-            raise GeneratorFileError(f"{path}: inputs {sorted(names)} do not fit the file's own metadata")
+        names = sorted(value.name for value in self._session.get_inputs())
+        self._conditional = self.metadata.num_classes > 0
+        if names != (["label", "z"] if self._conditional else ["z"]):
+            classes = self.metadata.num_classes
+            raise GeneratorFileError(f"{path}: inputs {names} do not fit the file's own metadata of {classes} classes")
 
     def generate(self, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.float32]:
-        """Images in [-1, 1], float32 (n, c, height, width), of latents (n, latent_dim) and labels (n,)."""
+        """Images in [-1, 1], float32 (n, c, height, width), of latents (n, latent_dim) and labels (n,).
+
+        `labels` is None for a model without classes, and for no other.
+        """
+        assert self._conditional == (labels is not None)
         size = 1 if self.provider == "cpu" else max(1, len(z))
         chunks = []
         for start in range(0, len(z), size):
             feed: dict[str, Any] = {"z": z[start : start + size]}
-            if self._conditional:
-                assert labels is not None, "a conditional generator needs labels"
+            if labels is not None:
                 feed["label"] = labels[start : start + size]
             chunks.append(self._session.run(["image"], feed)[0])
         return np.concatenate(chunks)

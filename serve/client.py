@@ -23,6 +23,8 @@ class RequestRefusedError(ServeError):
         message: its sentence.
         details: what is wrong, field by field: dicts with "field", "reason", "allowed".
         request_id: to find the request in the server's log; "" when it gave none.
+
+    `exit_code` is 2 where the request itself was wrong: on the command line, a wrong usage.
     """
 
     def __init__(self, answer: Answer) -> None:
@@ -33,6 +35,8 @@ class RequestRefusedError(ServeError):
         details = record.get("details")
         self.details: list[dict[str, str]] = details if isinstance(details, list) else []
         self.request_id = str(record.get("request_id", ""))
+        if self.status in (400, 422):
+            self.exit_code = 2
         super().__init__(f"HTTP {self.status}: {self.message}")
 
 
@@ -54,7 +58,8 @@ class SnganClient:
         """A PNG file: one image, or the grid of several.
 
         Args:
-            class_: id or name, or one for each image; None leaves the choice to the seed.
+            class_: id or name, or one for each image; None leaves the choice to the seed. A model without classes takes
+                None alone.
             n: images; None is 1, or as many as there are classes.
             seed: None lets the server draw one.
             truncation: None is no bound; without it the model's default holds.

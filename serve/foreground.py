@@ -64,6 +64,7 @@ def _introduction(server: RunningServer, seconds: float) -> str:
     """What the user needs to know, and a command to try."""
     metadata, config = server.metadata, server.config
     shape = f"{metadata.width} x {metadata.height} {metadata.color_mode}"
+    classes = f"{metadata.num_classes} classes" if metadata.num_classes else "no classes"
     example: dict[str, object] = {"n": 4, "seed": 0}
     if metadata.class_names:
         example = {"class": metadata.class_names[0], **example}
@@ -73,7 +74,7 @@ def _introduction(server: RunningServer, seconds: float) -> str:
     )
     return "\n".join(
         [
-            f"model {metadata.name} {metadata.version}: {shape}, {metadata.num_classes} classes",
+            f"model {metadata.name} {metadata.version}: {shape}, {classes}",
             f"Java {server.java.major} ({server.java.found_by}), {config.workers} worker(s) with "
             f"{config.threads_per_worker} thread(s) each, provider {config.provider}",
             f"ready after {seconds:.1f} s at {server.predictions_url}",

@@ -16,10 +16,11 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from sngan_cli.errors import CommandError
+from sngan_cli.errors import CommandError, UsageError
 
 app = typer.Typer()
 
@@ -58,13 +59,30 @@ class Finding:
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    data: Annotated[
+        str | None,
+        typer.Option(help="Look at this data instead, as `train --data` takes it: every image of it."),
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="With --data: the size to train at. [default: the preset's that fits]")
+    ] = None,
+    channels: Annotated[int | None, typer.Option(help="With --data: 1 grey, 3 colour. [default: the preset's]")] = None,
+) -> None:
     """Check Python, packages, ONNX Runtime providers, Java, processor and GPU; say what to do about each.
 
-    Exit code 1 if something that is installed cannot work.
+    Exit code 1 if something that is installed cannot work, or if the data cannot be trained on.
     """
+    if data is None:
+        if image_size is not None or channels is not None:
+            raise UsageError("--image-size and --channels go with --data")
+        findings = examine()
+    else:
+        from sngan_cli.doctor_data import examine_source
+
+        findings = examine_source(data, image_size, channels)
     bad = 0
-    for finding in examine():
+    for finding in findings:
         print(f"{finding.verdict.value:<4}  {finding.subject:<13} {finding.text}")
         if finding.remedy:
             print(f"{'':<20}→ {finding.remedy}")

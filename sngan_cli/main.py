@@ -14,6 +14,7 @@ import typer
 
 import export.cli
 import serve.cli
+import sngan_cli.bench
 import sngan_cli.demo
 import sngan_cli.doctor
 import sngan_cli.sample
@@ -35,7 +36,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order in which a newcomer meets them.
-for part in (sngan_cli.demo, sngan_train.cli, export.cli, sngan_cli.sample, serve.cli, sngan_cli.doctor):
+for part in (sngan_cli.demo, sngan_train.cli, export.cli, sngan_cli.sample, serve.cli, sngan_cli.bench, sngan_cli.doctor):
     app.add_typer(part.app)
 
 

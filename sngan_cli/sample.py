@@ -27,7 +27,9 @@ def sample(
     ],
     class_: Annotated[
         list[str] | None,
-        typer.Option("--class", help="Name or number of a class; repeat it for one image of each."),
+        typer.Option(
+            "--class", help="Name of a class, or its id unless names are digits; repeat it for one image of each."
+        ),
     ] = None,
     n: Annotated[int | None, typer.Option("-n", help="Images, 1 to 64. [default: 1, or one a --class]")] = None,
     seed: Annotated[int, typer.Option(help="0 to 4294967295; the same seed draws the same image.")] = 0,
@@ -66,22 +68,21 @@ def _from_onnx(path: Path, fields: Mapping[str, Any]) -> bytes:
     from handlers.session import GeneratorSession
 
     session = GeneratorSession(path)
-    request = request_from_fields(_with_class_ids(fields, session.metadata.class_names), session.metadata)
+    request = request_from_fields(fields, session.metadata)
     return encode_png(one_picture(draw(session, request)))
 
 
 def _from_server(url: str, fields: Mapping[str, Any]) -> bytes:
     from serve.client import SnganClient
 
-    # A server's class names are not known here: digits are taken as a number, as they most often are.
-    payload = {**_with_class_ids(fields, ()), "format": "png"}
-    return SnganClient(url).request(payload).body
+    return SnganClient(url).request({**fields, "format": "png"}).body
 
 
 def _from_run(run: Path, fields: Mapping[str, Any]) -> bytes:
     try:
         import torch
 
+        from export.metadata import generator_metadata
         from sngan_train.checkpoint import open_checkpoint
     except ModuleNotFoundError as error:
         raise UsageError(
@@ -89,40 +90,21 @@ def _from_run(run: Path, fields: Mapping[str, Any]) -> bytes:
         ) from error
     from handlers.drawing import labels_of
     from handlers.latents import draw_latents
-    from handlers.metadata import GeneratorMetadata
     from handlers.request import request_from_fields
     from handlers.response import encode_png, one_picture
     from handlers.session import to_uint8
 
     checkpoint = open_checkpoint(run)
-    data, latent_dim = checkpoint.config.data, checkpoint.config.generator.latent_dim
-    metadata = GeneratorMetadata(
-        name=checkpoint.config.preset,
-        version=str(checkpoint.step),
-        latent_dim=latent_dim,
-        class_names=checkpoint.class_names,
-        channels=data.channels,
-        height=data.image_size,
-        width=data.image_size,
-        color_mode="L" if data.channels == 1 else "RGB",
+    metadata = generator_metadata(checkpoint, version=str(checkpoint.step))
+    request = request_from_fields(fields, metadata)
+    z = draw_latents(
+        request.seed, range(request.n), metadata.latent_dim, request.truncation, metadata.latent_distribution
     )
-    request = request_from_fields(_with_class_ids(fields, checkpoint.class_names), metadata)
-    latents = draw_latents(request.seed, range(request.n), latent_dim, request.truncation)
+    labels = labels_of(request, metadata)
+    inputs = [torch.from_numpy(given) for given in (z, labels) if given is not None]
     with torch.no_grad():
-        labels = torch.from_numpy(labels_of(request, metadata))
-        images = to_uint8(checkpoint.load_generator_ema()(torch.from_numpy(latents), labels).numpy())
+        images = to_uint8(checkpoint.load_generator_ema()(*inputs).numpy())
     return encode_png(one_picture(images))
-
-
-def _with_class_ids(fields: Mapping[str, Any], class_names: tuple[str, ...]) -> dict[str, Any]:
-    """On the command line everything is text: what is no name of a class and looks like a number becomes one."""
-    result = dict(fields)
-    if "class" in result:
-        result["class"] = [
-            int(given) if given.isascii() and given.isdigit() and given not in class_names else given
-            for given in result["class"]
-        ]
-    return result
 
 
 def _preview(png: bytes) -> None:

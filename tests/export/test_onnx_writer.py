@@ -21,7 +21,13 @@ SPECTRAL_NORM_OPERATIONS = {"Div", "MatMul", "ReduceL2", "Sqrt", "ReduceSum"}
 def model(tiny_run: Path) -> onnx.ModelProto:
     checkpoint = open_checkpoint(tiny_run)
     folded = fold_spectral_norm(checkpoint.load_generator_ema(), checkpoint.config, 3)
-    return generator_to_onnx(folded, 8, 3)
+    return generator_to_onnx(folded)
+
+
+@pytest.fixture(scope="module")
+def cnn_model(tiny_cnn_run: Path) -> onnx.ModelProto:
+    checkpoint = open_checkpoint(tiny_cnn_run)
+    return generator_to_onnx(fold_spectral_norm(checkpoint.load_generator_ema(), checkpoint.config, 3))
 
 
 def shape(value: onnx.ValueInfoProto) -> list[int | str]:
@@ -38,6 +44,15 @@ def test_the_contract(model: onnx.ModelProto) -> None:
     assert (output.name, shape(output)) == ("image", ["batch", 1, 16, 16])
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 18)]
     assert model.ir_version <= 10
+
+
+def test_the_contract_of_an_unconditional_generator(cnn_model: onnx.ModelProto) -> None:
+    (z,) = cnn_model.graph.input
+    assert (z.name, z.type.tensor_type.elem_type, shape(z)) == ("z", onnx.TensorProto.FLOAT, ["batch", 8])
+    (output,) = cnn_model.graph.output
+    assert (output.name, shape(output)) == ("image", ["batch", 3, 32, 32])
+    assert traces_of_power_iteration(cnn_model) == []
+    assert [node.op_type for node in cnn_model.graph.node].count("ConvTranspose") == 3
 
 
 def test_no_node_initializer_or_name_of_power_iteration_is_left(model: onnx.ModelProto) -> None:
@@ -60,7 +75,7 @@ def test_traces_are_found_when_they_are_there() -> None:
     config = find_preset("digits")  # the exporter computes small weights away by itself
     unfolded = build_generator(config, 3, source=SigmaSource.POWER_ITERATION).eval()
     with torch.no_grad():
-        traces = traces_of_power_iteration(generator_to_onnx(unfolded, 128, 3))
+        traces = traces_of_power_iteration(generator_to_onnx(unfolded))
     assert any(trace.endswith(".u") for trace in traces)
     assert any(trace.startswith("Div") or trace.startswith("MatMul") for trace in traces)
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from export import pipeline
-from export.errors import ExportError, OutputExistsError, VerificationError
+from export.errors import ExportError, OptionError, OutputExistsError, VerificationError
 from export.pipeline import export_run
 from sngan_train.checkpoint import list_checkpoints
 from sngan_train.errors import CheckpointError
@@ -35,6 +35,24 @@ def test_an_export_is_two_files_that_say_what_they_are(tiny_run: Path, tmp_path:
     assert record["verification"]["fold_max_abs"] <= 1e-5
     assert record["verification"]["onnx_runtime_max_abs"] <= 1e-4
     assert len(record["provenance"]["generator_ema_sha256"]) == 64
+
+
+def test_an_unconditional_export_names_no_classes(tiny_cnn_run: Path, tmp_path: Path) -> None:
+    exported = export_run(tiny_cnn_run, tmp_path / "out")
+    record = json.loads(onnx.load(exported.generator).metadata_props[0].value)
+    assert (record["class_names"], record["latent_distribution"]) == ([], "uniform")
+    assert (record["channels"], record["height"], record["color_mode"]) == (3, 32, "RGB")
+    assert record["default_truncation"] is None
+    sigmas = record["verification"]["sigmas"]
+    assert [entry["layer"] for entry in sigmas] == ["linear", "convs.0", "convs.1", "convs.2", "conv"]
+    assert all(entry["folded_sigma"] == pytest.approx(1.5, rel=1e-3) for entry in sigmas)
+
+
+def test_uniform_latents_refuse_a_truncation(tiny_cnn_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"--truncation 1\.0: this model's latents are uniform") as raised:
+        export_run(tiny_cnn_run, tmp_path / "out", default_truncation=1.0)
+    assert raised.value.exit_code == 2
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_exports_of_one_checkpoint_are_the_same_bytes(tiny_run: Path, tmp_path: Path) -> None:

@@ -58,4 +58,9 @@ def test_unconditional_and_uniform(
     metadata = dataclasses.replace(tiny_metadata, class_names=(), latent_distribution="uniform")
     session = GeneratorSession(make_generator(tmp_path / "g.onnx", metadata), provider="cpu")
     assert labels_of(request(), metadata) is None
-    assert draw(session, request()).shape == (4, 6, 4, 3)
+    z = draw_latents(9, range(4), 8, distribution="uniform")
+    np.testing.assert_array_equal(draw(session, request()), to_uint8(session.generate(z, None)))
+    normal = GeneratorSession(
+        make_generator(tmp_path / "n.onnx", dataclasses.replace(metadata, latent_distribution="normal")), provider="cpu"
+    )
+    assert (draw(normal, request()) != draw(session, request())).any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,14 @@ def test_uniform_latents_fill_minus_one_to_one() -> None:
     z = draw_latents(0, range(64), 64, distribution="uniform")
     assert -1 < z.min() < -0.99
     assert 0.99 < z.max() < 1
+
+
+@pytest.mark.parametrize(("seed", "index"), [(0, 0), (1, 63), (MAX_SEED, 2**40)])
+def test_uniform_latents_are_the_formula_to_the_last_bit(seed: int, index: int) -> None:
+    """float32(2u − 1) by Python's own float64, from the independent Philox."""
+    uniforms = [((x >> 11) + 0.5) / 2**53 for x in philox_integers(seed, 0, index, 256)]
+    expected = np.array([struct.unpack("f", struct.pack("f", 2.0 * u - 1.0))[0] for u in uniforms], dtype=np.float32)
+    assert draw_latents(seed, [index], 256, distribution="uniform")[0].tobytes() == expected.tobytes()
 
 
 def test_the_last_cell_is_finite(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,20 @@ def test_round_trip(tiny_metadata: GeneratorMetadata) -> None:
     assert GeneratorMetadata.from_json(text, "x.onnx").to_json() == text
 
 
+def test_an_older_file_without_a_distribution_has_normal_latents(tiny_metadata: GeneratorMetadata) -> None:
+    record = json.loads(tiny_metadata.to_json())
+    del record["latent_distribution"]
+    assert GeneratorMetadata.from_json(json.dumps(record), "x.onnx").latent_distribution == "normal"
+
+
+def test_no_class_names_is_an_unconditional_model(tiny_metadata: GeneratorMetadata) -> None:
+    record = json.loads(dataclasses.replace(tiny_metadata, class_names=()).to_json())
+    assert record["class_names"] == []
+    assert GeneratorMetadata.from_json(json.dumps(record), "x.onnx").num_classes == 0
+    del record["class_names"]
+    assert GeneratorMetadata.from_json(json.dumps(record), "x.onnx").num_classes == 0
+
+
 def test_unknown_keys_are_let_through(tiny_metadata: GeneratorMetadata) -> None:
     record = {**json.loads(tiny_metadata.to_json()), "of_a_later_version": 1}
     assert GeneratorMetadata.from_json(json.dumps(record), "x.onnx") == tiny_metadata

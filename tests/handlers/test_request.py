@@ -41,6 +41,8 @@ def test_every_field_at_once(tiny_metadata: GeneratorMetadata) -> None:
         ({"class": 2}, 1, (2,)),
         ({"class": "frog"}, 1, (2,)),
         ({"class": [0, "Frog"]}, 2, (0, 2)),
+        ({"class": "2"}, 1, (2,)),  # as a command line or a form has it
+        ({"class": ["0", "Frog", 1]}, 3, (0, 2, 1)),
         ({"class": [1], "n": 3}, 3, (1, 1, 1)),
         ({"class": [0, 1, 2], "n": 3}, 3, (0, 1, 2)),
         ({"class": None, "n": 64}, 64, None),
@@ -64,7 +66,11 @@ def test_classes(
         ({"class": [None]}, "null is neither"),
         ({"class": "dgo"}, 'did you mean "Dog"'),
         ({"class": "zebra"}, '"zebra" is no class of this model; allowed'),
-        ({"class": "1"}, "write an id as a number, without quotes"),
+        ({"class": "3"}, "3 is out of range; allowed: an id 0 ... 2"),
+        ({"class": "9" * 65}, "is no class of this model"),
+        ({"class": "-1"}, '"-1" is no class of this model'),
+        ({"class": "1.0"}, '"1.0" is no class of this model'),
+        ({"class": "²"}, '"²" is no class of this model'),
         ({"class": []}, "a list of 0 does not fit n = 1"),
         ({"class": [0, 1], "n": 3}, "a list of 2 does not fit n = 3"),
         ({"class": [0] * 65}, "a list of 65 does not fit"),
@@ -125,13 +131,21 @@ def test_truncation_absent_null_and_given(tiny_metadata: GeneratorMetadata) -> N
 
 def test_uniform_latents_refuse_truncation_but_null(tiny_metadata: GeneratorMetadata) -> None:
     metadata = dataclasses.replace(tiny_metadata, latent_distribution="uniform")
-    assert "latents are uniform" in refused({"truncation": 1}, metadata).message
+    error = refused({"truncation": 1}, metadata)
+    assert (error.code, error.details[0].allowed) == (422, "null, or leave it out")
+    assert "latents are uniform" in error.message
+    assert request_from_fields({}, metadata).truncation is None
     assert request_from_fields({"truncation": None}, metadata).truncation is None
 
 
 def test_unconditional_models_refuse_a_class_but_null(tiny_metadata: GeneratorMetadata) -> None:
     metadata = dataclasses.replace(tiny_metadata, class_names=())
-    assert "this model has no classes" in refused({"class": 0}, metadata).message
+    for given in (0, "cat", "0", [0], []):
+        error = refused({"class": given}, metadata)
+        assert (error.code, error.message) == (
+            422,
+            "class: this model has no classes; allowed: null, or leave it out",
+        )
     assert request_from_fields({"class": None}, metadata).classes is None
 
 
@@ -144,8 +158,24 @@ def test_names_that_differ_in_case_alone(tiny_metadata: GeneratorMetadata) -> No
 
 
 def test_digits_can_be_names(tiny_metadata: GeneratorMetadata) -> None:
-    metadata = dataclasses.replace(tiny_metadata, class_names=("7", "8"))
-    assert request_from_fields({"class": "8"}, metadata).classes == (1,)
+    metadata = dataclasses.replace(tiny_metadata, class_names=("7", "8", "0", "cat"))
+    assert request_from_fields({"class": ["8", "0", 1, "7", 0]}, metadata).classes == (1, 2, 1, 0, 0)
+    # Whoever writes "1" here means a name that is not there, and must not get the class "8".
+    assert '"1" is no class of this model' in refused({"class": "1"}, metadata).message
+    padded = dataclasses.replace(tiny_metadata, class_names=("001", "002"))
+    assert '"1" is no class of this model' in refused({"class": "1"}, padded).message
+
+
+def test_a_thousand_classes_are_asked_for_by_id_and_by_name(tiny_metadata: GeneratorMetadata) -> None:
+    names = tuple(f"species of bird {index}" for index in range(1000))
+    metadata = dataclasses.replace(tiny_metadata, class_names=names)
+    assert request_from_fields({"class": [999, "998", "SPECIES of bird 997"]}, metadata).classes == (999, 998, 997)
+    error = refused({"class": ["specie of bird 42", "bird"] * 32}, metadata)
+    assert 'did you mean "species of bird 42"' in error.message
+    assert "(1000 classes)" in error.message
+    assert len(error.details) == MAX_DETAILS
+    # Only the first: the nearest of many names takes long to find, and others wait for the worker.
+    assert sum("did you mean" in detail.reason for detail in error.details) == 1
 
 
 def test_the_field_beats_the_accept_header(tiny_metadata: GeneratorMetadata) -> None:

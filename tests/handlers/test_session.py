@@ -77,14 +77,24 @@ def test_a_stranger_s_onnx_file_is_refused(tmp_path: Path, tiny_generator_onnx: 
         GeneratorSession(tmp_path / "g.onnx")
 
 
+@pytest.mark.parametrize(
+    ("in_graph", "in_metadata", "words"),
+    [(("a", "b"), (), r"\['label', 'z'\] do not .* of 0 classes"), ((), ("a", "b"), r"\['z'\] do not .* of 2 classes")],
+)
 def test_metadata_that_contradict_the_graph_are_refused(
-    tmp_path: Path, tiny_generator_onnx: Path, tiny_metadata: GeneratorMetadata
+    tmp_path: Path,
+    make_generator: MakeGenerator,
+    tiny_metadata: GeneratorMetadata,
+    in_graph: tuple[str, ...],
+    in_metadata: tuple[str, ...],
+    words: str,
 ) -> None:
-    model = onnx.load(tiny_generator_onnx)
-    unconditional = dataclasses.replace(tiny_metadata, class_names=())
-    onnx.helper.set_model_props(model, {METADATA_KEY: unconditional.to_json()})
-    onnx.save(model, tmp_path / "g.onnx")
-    with pytest.raises(GeneratorFileError, match="do not fit the file's own metadata"):
+    path = make_generator(tmp_path / "g.onnx", dataclasses.replace(tiny_metadata, class_names=in_graph))
+    model = onnx.load(path)
+    contradicting = dataclasses.replace(tiny_metadata, class_names=in_metadata)
+    onnx.helper.set_model_props(model, {METADATA_KEY: contradicting.to_json()})
+    onnx.save(model, path)
+    with pytest.raises(GeneratorFileError, match=words):
         GeneratorSession(tmp_path / "g.onnx")
 
 

