@@ -1,4 +1,4 @@
-"""Data sources by name: `digits`, `fashion-mnist`, `cifar10`, `folder:PATH`."""
+"""Data sources by name: `digits`, `fashion-mnist`, `cifar10`, `cifar100`, `stl10`, `stl10-labeled`, `folder:PATH`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from sngan_train.config import DataConfig
-from sngan_train.data import ImageData
+from sngan_train.data import ImageData, ImageSource
 from sngan_train.errors import ConfigError, DataError
 from sngan_train.folder import load_folder
 
@@ -24,23 +24,27 @@ FASHION_MNIST_SYSTEM_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 FASHION_MNIST_CLASSES = (
     "T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
+FOLDER_REMEDY = " A folder or archive of class folders works too: --data folder:PATH."
+IMAGES_AT_A_TIME = 1000  # that are scaled in float32, which takes four times their memory
 
 Report = Callable[[str], None]
 
 
-def load_data(config: DataConfig, report: Report = lambda text: None) -> ImageData:
-    """The images of `config.source`, at `config.image_size` and with `config.channels`.
+def load_data(config: DataConfig, report: Report = lambda text: None) -> ImageSource:
+    """The images of `config.source`, at `config.image_size` and with `config.channels`, held or streamed.
 
     `report` gets a line now and then while a long load runs.
 
     Raises:
-        ConfigError: unknown source.
+        ConfigError: unknown source, or one that is not streamed and shall be.
         DataError: the source cannot be had or read.
     """
     name, colon, argument = config.source.partition(":")
     if name == "folder" and colon:
         return load_folder(Path(argument).expanduser(), config, report)
     if config.source in SOURCES:
+        if config.residency == "stream":
+            raise ConfigError(f"data.residency = stream is for folder:PATH; {config.source} is always held in memory")
         return SOURCES[config.source](config, report)
     known = [*SOURCES, "folder:PATH"]
     if Path(config.source).exists():
@@ -107,16 +111,58 @@ def _unpack_system_fashion_mnist(report: Report) -> None:
 def _load_cifar10(config: DataConfig, report: Report) -> ImageData:
     from torchvision.datasets import CIFAR10
 
-    report(f"looking for CIFAR-10 in {CACHE}, downloading it if it is not there")
-    remedy = " A folder or archive of class folders works too: --data folder:PATH."
-    downloaded = _download(lambda: CIFAR10(str(CACHE), train=True, download=True), "CIFAR-10", remedy)
+    return _cifar(CIFAR10, "CIFAR-10", config, report)
+
+
+def _load_cifar100(config: DataConfig, report: Report) -> ImageData:
+    from torchvision.datasets import CIFAR100
+
+    return _cifar(CIFAR100, "CIFAR-100", config, report)
+
+
+def _cifar(dataset: Callable[..., Any], name: str, config: DataConfig, report: Report) -> ImageData:
+    """The train split of CIFAR-10 or -100, the latter with its fine labels."""
+    report(f"looking for {name} in {CACHE}, downloading it if it is not there")
+    downloaded = _download(lambda: dataset(str(CACHE), train=True, download=True), name, FOLDER_REMEDY)
     images = torch.from_numpy(downloaded.data).permute(0, 3, 1, 2)  # (N, 3, 32, 32)
     return ImageData(
         images=_with_channels(_fit(images, config.image_size), config.channels),
         labels=torch.tensor(downloaded.targets),
         class_names=tuple(downloaded.classes),
-        origin="CIFAR-10, train split",
+        origin=f"{name}, train split",
     )
+
+
+def _load_stl10(config: DataConfig, report: Report) -> ImageData:
+    """The unlabeled split, which the paper trains on: one class."""
+    downloaded = _stl10("unlabeled", report)
+    return ImageData(
+        images=_stl10_images(downloaded, config),
+        labels=torch.zeros(len(downloaded.data), dtype=torch.int64),
+        class_names=("unlabeled",),
+        origin=f"STL-10, unlabeled split, 96x96 pixels scaled to {config.image_size}",
+    )
+
+
+def _load_stl10_labeled(config: DataConfig, report: Report) -> ImageData:
+    downloaded = _stl10("train", report)
+    return ImageData(
+        images=_stl10_images(downloaded, config),
+        labels=torch.from_numpy(downloaded.labels.astype(np.int64)),
+        class_names=tuple(downloaded.classes),
+        origin=f"STL-10, train split, 96x96 pixels scaled to {config.image_size}",
+    )
+
+
+def _stl10(split: str, report: Report) -> Any:
+    from torchvision.datasets import STL10
+
+    report(f"looking for STL-10 in {CACHE}, downloading it (2.6 GB) if it is not there")
+    return _download(lambda: STL10(str(CACHE), split=split, download=True), "STL-10", FOLDER_REMEDY)
+
+
+def _stl10_images(downloaded: Any, config: DataConfig) -> torch.Tensor:
+    return _with_channels(_fit(torch.from_numpy(downloaded.data), config.image_size), config.channels)
 
 
 def _download(load: Callable[[], Any], name: str, remedy: str) -> Any:
@@ -136,10 +182,13 @@ def _fit(images: torch.Tensor, image_size: int) -> torch.Tensor:
     if 0 < missing <= 4:
         before = missing // 2
         return torch.nn.functional.pad(images, (before, missing - before, before, missing - before))
-    scaled = torch.nn.functional.interpolate(
-        images.float(), size=(image_size, image_size), mode="bilinear", antialias=True
-    )
-    return scaled.round().clamp(0, 255).to(torch.uint8)
+    parts = []
+    for part in torch.split(images, IMAGES_AT_A_TIME):
+        scaled = torch.nn.functional.interpolate(
+            part.float(), size=(image_size, image_size), mode="bilinear", antialias=True
+        )
+        parts.append(scaled.round().clamp(0, 255).to(torch.uint8))
+    return torch.cat(parts)
 
 
 def _with_channels(images: torch.Tensor, channels: int) -> torch.Tensor:
@@ -156,4 +205,7 @@ SOURCES: dict[str, Callable[[DataConfig, Report], ImageData]] = {
     "digits": _load_digits,
     "fashion-mnist": _load_fashion_mnist,
     "cifar10": _load_cifar10,
+    "cifar100": _load_cifar100,
+    "stl10": _load_stl10,
+    "stl10-labeled": _load_stl10_labeled,
 }

@@ -2,12 +2,13 @@ import pytest
 import torch
 
 from sngan_train.config import DataConfig
-from sngan_train.data import BatchStream, ImageData
+from sngan_train.data import BatchStream, ImageData, same_data
 from sngan_train.errors import DataError
+from sngan_train.noise import Noise
 
 
-def noise() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+def noise(rank: int = 0, world_size: int = 1) -> Noise:
+    return Noise(generator=torch.Generator().manual_seed(0), rank=rank, world_size=world_size)
 
 
 def test_every_epoch_shows_every_image_once_in_another_order(tiny_data: ImageData) -> None:
@@ -27,6 +28,32 @@ def test_a_batch_depends_on_its_number_alone(tiny_data: ImageData) -> None:
         images, labels = backwards.batch(number, noise())
         assert torch.equal(images, batches[number][0])
         assert torch.equal(labels, batches[number][1])
+
+
+def test_two_processes_see_the_halves_of_what_one_sees(tiny_data: ImageData) -> None:
+    config = DataConfig(image_size=16, channels=1, flip=True)
+    for number in (0, 3):  # the fourth batch runs into the second epoch
+        whole = BatchStream(tiny_data, config, batch_size=6, seed=1).batch(number, noise())
+        halves = [
+            BatchStream(tiny_data, config, batch_size=6, seed=1).batch(number, noise(rank, world_size=2))
+            for rank in range(2)
+        ]
+        assert [len(labels) for _, labels in halves] == [3, 3]
+        assert torch.equal(torch.cat([images for images, _ in halves]), whole[0])
+        assert torch.equal(torch.cat([labels for _, labels in halves]), whole[1])
+
+
+def test_looking_ahead_over_an_epochs_end_orders_each_epoch_once(
+    tiny_data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    original = torch.randperm
+    monkeypatch.setattr(torch, "randperm", lambda *args, **kwargs: asked.append(1) or original(*args, **kwargs))
+    stream = BatchStream(tiny_data, DataConfig(image_size=16, channels=1), batch_size=6, seed=1)
+    for number in range(14):  # four epochs
+        for ahead in range(4):
+            stream.indices(number + ahead)
+    assert len(asked) == 5  # four, and the one that was looked into
 
 
 def test_scaling_is_the_official_one() -> None:
@@ -58,6 +85,26 @@ def test_a_class_without_images_is_named() -> None:
         ImageData(images=images, labels=labels, class_names=("a", "b", "c"), origin="x")
 
 
+@pytest.mark.parametrize(
+    ("before", "now", "same"),
+    [
+        (("pixels", "files"), ("pixels", "files"), True),
+        (("pixels", "files"), ("others", "files"), False),  # both were in memory: the pixels decide
+        (("pixels", "files"), ("files", "files"), True),  # streamed since
+        (("pixels", "files"), ("fewer", "fewer"), False),
+        (("files", "files"), ("pixels", "files"), True),
+        (("pixels", ""), ("pixels", ""), True),
+        (("pixels", None), ("pixels", "files"), True),  # remembered before there was a hash of the files
+        (("pixels", ""), ("files", "files"), False),
+    ],
+)
+def test_which_hash_decides_whether_data_is_the_same(
+    before: tuple[str, str | None], now: tuple[str, str], same: bool
+) -> None:
+    facts = [{"sha256": pixels} | ({} if files is None else {"files_sha256": files}) for pixels, files in (before, now)]
+    assert same_data(*facts) is same
+
+
 def test_the_hash_follows_pixels_labels_and_names(tiny_data: ImageData) -> None:
     changed = tiny_data.images.clone()
     changed[3, 0, 2, 2] ^= 1
@@ -68,3 +115,18 @@ def test_the_hash_follows_pixels_labels_and_names(tiny_data: ImageData) -> None:
         ImageData(images=tiny_data.images, labels=tiny_data.labels, class_names=("a", "b", "d"), origin="random"),
     ]
     assert len({variant.facts()["sha256"] for variant in variants}) == 4
+
+
+@pytest.mark.gpu
+def test_batches_are_the_same_from_the_gpus_memory_and_from_the_hosts(
+    tiny_data: ImageData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cuda = torch.device("cuda")
+    there = tiny_data.to(cuda)
+    monkeypatch.setattr("sngan_train.data.DEVICE_SHARE", 0.0)
+    here = tiny_data.to(cuda)
+    assert (there.images.device.type, here.images.device.type) == ("cuda", "cpu")
+    indices = torch.tensor([3, 0, 20])
+    for one, other in zip(there.fetch(indices), here.fetch(indices), strict=True):
+        assert one.device.type == other.device.type == "cuda"
+        assert torch.equal(one, other)

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ from sklearn.datasets import load_digits
 
 from sngan_train import sources
 from sngan_train.config import DataConfig
+from sngan_train.data import ImageData
 from sngan_train.errors import ConfigError, DataError
 from sngan_train.sources import load_data
 
@@ -30,7 +32,7 @@ def test_digits(size: int, channels: int) -> None:
     ("source", "message"),
     [
         ("digit", "unknown data source 'digit'; did you mean digits?"),
-        ("zzz", "known: digits, fashion-mnist, cifar10, folder:PATH"),
+        ("zzz", "known: digits, fashion-mnist, cifar10, cifar100, stl10, stl10-labeled, folder:PATH"),
         ("folder", "unknown data source 'folder'"),
     ],
 )
@@ -43,6 +45,11 @@ def test_unknown_sources(source: str, message: str) -> None:
 def test_a_path_without_folder_gets_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=f"write folder:{tmp_path}"):
         load_data(DataConfig(source=str(tmp_path)))
+
+
+def test_only_folders_are_streamed() -> None:
+    with pytest.raises(ConfigError, match="digits is always held in memory"):
+        load_data(DataConfig(source="digits", residency="stream"))
 
 
 def test_a_failed_download_is_one_line_with_a_remedy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -86,3 +93,69 @@ def test_fashion_mnist_idx_files_of_the_system_package(monkeypatch: pytest.Monke
     assert data.images.shape == (2, 1, 32, 32)
     assert torch.equal(data.images[0, 0, 2:30, 2:30].flatten(), torch.from_numpy(pixels[: 28 * 28]))
     assert int(data.images[:, :, :2].sum()) == 0  # the border
+
+
+def test_cifar100_has_the_fine_labels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Files as the official archive has them, made here with three images."""
+    import torchvision.datasets.cifar
+
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), np.uint8)
+    batch = {"data": pixels.reshape(3, 3072), "fine_labels": [2, 0, 1], "coarse_labels": [0, 0, 0]}
+    for name in ("train", "test"):
+        (folder / name).write_bytes(pickle.dumps(batch))
+    (folder / "meta").write_bytes(pickle.dumps({"fine_label_names": ["apple", "baby", "bear"]}))
+    monkeypatch.setattr(sources, "CACHE", tmp_path)
+    monkeypatch.setattr(torchvision.datasets.cifar, "check_integrity", lambda path, md5=None: Path(path).is_file())
+    data = load_data(DataConfig(source="cifar100"))
+    assert isinstance(data, ImageData)
+    assert data.class_names == ("apple", "baby", "bear")
+    assert data.labels.tolist() == [2, 0, 1]
+    assert torch.equal(data.images, torch.from_numpy(pixels))
+
+
+@pytest.fixture
+def stl10_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> np.ndarray:
+    """Files as in the official archive. Gives the two train images; the unlabeled are the same the other way round."""
+    import torchvision.datasets.stl10
+
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    pixels = np.zeros((2, 3, 96, 96), np.uint8)  # image, channel, row, column
+    pixels[0, 0, :48] = 200  # red above
+    pixels[1, 2, :, 48:] = 100  # blue on the right
+    columns_first = np.ascontiguousarray(pixels.transpose(0, 1, 3, 2))  # as the files are written
+    for name in ("train_X", "test_X"):
+        (folder / f"{name}.bin").write_bytes(columns_first.tobytes())
+    (folder / "unlabeled_X.bin").write_bytes(columns_first[::-1].tobytes())
+    for name in ("train_y", "test_y"):
+        (folder / f"{name}.bin").write_bytes(bytes([2, 1]))  # from 1
+    (folder / "class_names.txt").write_text("airplane\nbird\n")
+    monkeypatch.setattr(sources, "CACHE", tmp_path)
+    monkeypatch.setattr(torchvision.datasets.stl10, "check_integrity", lambda path, md5=None: Path(path).is_file())
+    return pixels
+
+
+def test_stl10_is_the_unlabeled_split_and_stl10_labeled_the_train_split(stl10_files: np.ndarray) -> None:
+    unlabeled = load_data(DataConfig(source="stl10", image_size=48))
+    labeled = load_data(DataConfig(source="stl10-labeled", image_size=48))
+    assert isinstance(unlabeled, ImageData)
+    assert isinstance(labeled, ImageData)
+    assert unlabeled.class_names == ("unlabeled",)
+    assert unlabeled.labels.tolist() == [0, 0]
+    assert labeled.class_names == ("airplane", "bird")
+    assert labeled.labels.tolist() == [1, 0]
+    # Away from the edges, halving the size leaves flat colours as they are.
+    halved = stl10_files[:, :, ::2, ::2]
+    for data, expected in ((unlabeled, halved[::-1]), (labeled, halved)):
+        assert data.images.shape == (2, 3, 48, 48)
+        for row, column in ((10, 10), (10, 40), (40, 10), (40, 40)):
+            assert data.images[:, :, row, column].tolist() == expected[:, :, row, column].tolist()
+
+
+def test_scaling_many_images_at_once_gives_what_one_by_one_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.randint(0, 256, (7, 3, 96, 96), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    whole = sources._fit(images, 48)
+    monkeypatch.setattr(sources, "IMAGES_AT_A_TIME", 3)
+    assert torch.equal(sources._fit(images, 48), whole)
