@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tomllib
 from pathlib import Path
@@ -12,6 +13,8 @@ import typer
 
 from sngan_train.config import RunConfig, parse_assignments
 from sngan_train.errors import ConfigError
+from sngan_train.paper_presets import PROTOCOL, SETTINGS
+from sngan_train.preset import Preset
 from sngan_train.presets import PRESETS, find_preset
 
 app = typer.Typer(no_args_is_help=True)
@@ -20,15 +23,36 @@ app = typer.Typer(no_args_is_help=True)
 @app.command()
 def presets(
     name: Annotated[str | None, typer.Argument(help="Print this preset's whole config as JSON.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="List the paper's grid one by one.")] = False,
 ) -> None:
-    """List what can be trained."""
+    """List what can be trained, with its source and the published score."""
     if name is not None:
-        print(json.dumps(find_preset(name).to_dict(), indent=2))
+        config = find_preset(name)
+        print(json.dumps(config.to_dict(), indent=2))
+        for line in (*_about(PRESETS[name]), f"protocol: {PRESETS[name].protocol or 'not said'}"):
+            print(line, file=sys.stderr)
         return
-    width = max(len(key) for key in PRESETS)
-    for key, preset in PRESETS.items():
-        print(f"{key:<{width}}  {preset.summary}")
-    print("\nnext: sngan presets NAME, or sngan train --preset NAME", file=sys.stderr)
+    for group, members in _groups(everything).items():
+        print(f"{group}\n  {members[0].summary.replace('setting A', 'settings A to F')}")
+        for line in _about(members[0]):
+            print(f"  {line}")
+    print(f"\nThe papers' scores: {PROTOCOL}.", file=sys.stderr)
+    print("next: sngan presets NAME, or sngan train --preset NAME", file=sys.stderr)
+
+
+def _groups(everything: bool) -> dict[str, list[Preset]]:
+    """Presets by the name to show; runs that differ in the setting alone share one."""
+    groups: dict[str, list[Preset]] = {}
+    for name, preset in PRESETS.items():
+        outer, _, setting = name.rpartition("/")
+        shared = not everything and setting in SETTINGS
+        groups.setdefault(f"{outer}/{{A..F}}" if shared else name, []).append(preset)
+    return groups
+
+
+def _about(preset: Preset) -> list[str]:
+    lines = [("source", preset.source), ("published", preset.published)]
+    return [f"{label}: {text}" for label, text in lines if text]
 
 
 @app.command()
@@ -37,8 +61,8 @@ def train(
     data: Annotated[
         str | None,
         typer.Option(
-            help="What to learn from: digits, fashion-mnist, cifar10, or folder:PATH with a directory, tar or zip "
-            "that holds one folder a class. [default: the preset's]"
+            help="What to learn from: digits, fashion-mnist, cifar10, cifar100, stl10, stl10-labeled, or folder:PATH "
+            "with a directory, tar or zip that holds one folder a class. [default: the preset's]"
         ),
     ] = None,
     run: Annotated[Path | None, typer.Option(help="The run's folder. [default: runs/PRESET]")] = None,
@@ -73,22 +97,30 @@ def train(
         return
     run_dir = run if run is not None else Path("runs") / preset
     run_training(resolved, run_dir, device)
-    print(run_dir)
-    print(f"next: sngan export {run_dir} -o {run_dir}/export", file=sys.stderr)
+    from sngan_train.distributed import Processes
+
+    if Processes.of_environment(os.environ).is_first:  # under torchrun one process speaks for all
+        print(run_dir)
+        print(f"next: sngan export {run_dir} -o {run_dir}/export", file=sys.stderr)
 
 
 def run_training(config: RunConfig, run_dir: Path, device: str = "auto", *, quiet: bool = False) -> Path:
     """Load the data and train; gives the last checkpoint's folder."""
     try:
+        from sngan_train.distributed import Processes, joined
         from sngan_train.loop import train as train_loop
         from sngan_train.runtime import choose_device
         from sngan_train.sources import load_data
     except ModuleNotFoundError as error:
         raise ConfigError(f"training needs {error.name}: `pip install 'sngan[train]'`") from error
 
-    chosen = choose_device(device)
-    images = load_data(config.data, lambda text: None if quiet else print(text, file=sys.stderr, flush=True))
-    return train_loop(config, images, run_dir, chosen, quiet=quiet)
+    processes = Processes.of_environment(os.environ)
+    chosen = choose_device(device, local_rank=processes.local_rank)
+    with joined(processes, chosen):
+        silent = quiet or not processes.is_first
+        with processes.in_turn():  # so that one alone downloads
+            images = load_data(config.data, lambda text: None if silent else print(text, file=sys.stderr, flush=True))
+        return train_loop(config, images, run_dir, chosen, processes=processes, quiet=quiet)
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -21,15 +21,36 @@ DATA_ORDER_STREAM = 3
 BFLOAT16_PROCESSOR_FLAGS = {"amx_bf16", "avx512_bf16"}
 
 
-def choose_device(name: str) -> torch.device:
-    """ "auto" is CUDA where there is one. Raises ConfigError for an unknown name or an absent GPU."""
+def choose_device(name: str, local_rank: int = 0) -> torch.device:
+    """ "auto" is CUDA where there is one; several processes of a machine take a GPU each.
+
+    Sets what the documentation recommends for convolutions on CUDA. Raises ConfigError for an unknown name or
+    an absent GPU. Not yet run on a GPU.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: this torch sees no CUDA GPU; `sngan doctor` says why, or use --device cpu")
     if name not in ("cpu", "cuda"):
         raise ConfigError(f"--device {name!r} is not one of auto, cpu, cuda")
-    return torch.device(name)
+    if name == "cpu":
+        return torch.device("cpu")
+    torch.set_float32_matmul_precision("high")  # TF32 in what autocast leaves in float32
+    torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True  # shapes never change within a run
+    device = torch.device("cuda", local_rank)
+    torch.cuda.set_device(device)
+    return device
+
+
+def reason_not_to_compile(device: torch.device) -> str | None:
+    """Why torch.compile cannot be used on `device`, found out on a trifle, or None."""
+    try:
+        probe = torch.ones(2, device=device)
+        torch.compile(lambda x: x.sin() + 1.0)(probe)
+    except Exception as error:  # whatever the compiler's tool chain raises
+        return str(error).strip().partition("\n")[0] or repr(error)
+    return None
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:

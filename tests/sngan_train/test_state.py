@@ -1,9 +1,10 @@
 import pytest
 import torch
 
+from handlers.latents import draw_latents
 from sngan_train.config import RunConfig
 from sngan_train.models.spectral_norm import exact_sigma, spectral_layers
-from sngan_train.state import TrainState, first_bad_parameter
+from sngan_train.state import TrainState
 
 
 @pytest.fixture
@@ -68,8 +69,41 @@ def test_learning_rates_are_constant_and_then_fall_to_zero(state: TrainState, ti
     assert state.discriminator_optimizer.param_groups[0]["lr"] == constant.discriminator_learning_rate
 
 
-def test_a_bad_parameter_is_named(state: TrainState) -> None:
-    assert first_bad_parameter(state.generator) is None
-    with torch.no_grad():
-        state.generator.linear.weight[0, 0] = float("nan")
-    assert first_bad_parameter(state.generator) == "linear.weight"
+def test_decay_may_start_at_a_step(tiny_config: RunConfig) -> None:
+    optimizer = tiny_config.override({"optimizer": {"decay_start_step": 400, "decay_start": 0.0}}).optimizer
+    factors = [optimizer.learning_rate_factor(step, 450) for step in (0, 400, 425, 450)]
+    assert factors == pytest.approx([1.0, 1.0, 0.5, 0.0])
+
+
+def test_standing_statistics_are_those_of_the_averages_own_features(tiny_config: RunConfig) -> None:
+    """Measured again with hooks on what each normalisation was given."""
+    config = tiny_config.override({"training": {"standing_statistics": 128}})
+    state = TrainState.create(config, 3, torch.device("cpu"), torch.float32)
+    state.generator.norm.running_mean.fill_(100.0)
+    state.update_average(0.5)
+    generator = state.finish_average()
+    assert not generator.training
+    assert not any(module.training for module in generator.modules())
+    inputs: list[torch.Tensor] = []
+    hook = generator.norm.register_forward_pre_hook(lambda module, given: inputs.append(given[0]))
+    norms = [module for module in generator.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:  # batch statistics within the network, so that the last one's input is what it saw
+        norm.train()
+    for start in (0, 64):
+        indices = range(start, start + 64)
+        with torch.no_grad():
+            generator(torch.from_numpy(draw_latents(1, indices, 8)), torch.tensor([i % 3 for i in indices]))
+    hook.remove()
+    means = torch.stack([x.mean(dim=(0, 2, 3)) for x in inputs]).mean(dim=0)
+    variances = torch.stack([x.var(dim=(0, 2, 3)) for x in inputs]).mean(dim=0)
+    fresh = TrainState.create(config, 3, torch.device("cpu"), torch.float32).finish_average()
+    assert torch.allclose(fresh.norm.running_mean, means, atol=1e-5)
+    assert torch.allclose(fresh.norm.running_var, variances, rtol=1e-4)
+
+
+def test_standing_statistics_do_not_depend_on_how_often_they_are_measured(tiny_config: RunConfig) -> None:
+    config = tiny_config.override({"training": {"standing_statistics": 64}})
+    state = TrainState.create(config, 3, torch.device("cpu"), torch.float32)
+    first = {name: value.clone() for name, value in state.finish_average().state_dict().items()}
+    second = state.finish_average().state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
