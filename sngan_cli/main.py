@@ -36,7 +36,15 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 # In the order in which a newcomer meets them.
-for part in (sngan_cli.demo, sngan_train.cli, export.cli, sngan_cli.sample, serve.cli, sngan_cli.bench, sngan_cli.doctor):
+for part in (
+    sngan_cli.demo,
+    sngan_train.cli,
+    export.cli,
+    sngan_cli.sample,
+    serve.cli,
+    sngan_cli.bench,
+    sngan_cli.doctor,
+):
     app.add_typer(part.app)
 
 

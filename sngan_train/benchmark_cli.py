@@ -24,15 +24,15 @@ def train(
     forms: Annotated[
         str | None,
         typer.Option(
-            help="Forms of a whole iteration, from plain, float32, float32-compiled, bfloat16, bfloat16-compiled, mimicry; "
+            help="Forms of a whole iteration: plain, float32, float32-compiled, bfloat16, bfloat16-compiled, mimicry; "
             "empty for none. [default: all that this machine can run]"
         ),
     ] = None,
     step_form: Annotated[
         str | None,
         typer.Option(
-            help="Form of the discriminator updates, and ours against mimicry. [default: the last of the first five above "
-            "that this machine can run]"
+            help="Form of the discriminator updates, and of ours against mimicry. [default: the last of --forms beside "
+            "mimicry]"
         ),
     ] = None,
     normalizations: Annotated[bool, typer.Option(help="Compare every method, not spectral norm alone.")] = False,
@@ -63,7 +63,8 @@ def train(
     possible, against = benchmark.possible_forms(config, chosen)
     names = possible if forms is None else [name.strip() for name in forms.split(",") if name.strip()]
     ours = [name for name in possible if name != benchmark.MIMICRY]
-    for option, name in [*(("--forms", name) for name in names), ("--step-form", step_form or ours[-1])]:
+    step_form = step_form or ([name for name in names if name in ours] or ours)[-1]
+    for option, name in [*(("--forms", name) for name in names), ("--step-form", step_form)]:
         if name in against:
             raise ConfigError(f"{option} {name}: {against[name]}")
         allowed = possible if option == "--forms" else ours
@@ -74,7 +75,7 @@ def train(
     plan = benchmark.Plan(
         config=config,
         forms=tuple(name for name in names if name != benchmark.MIMICRY),
-        step_form=step_form or ours[-1],
+        step_form=step_form,
         mimicry=benchmark.MIMICRY in names,
         normalizations=normalizations,
         rounds=QUICK_ROUNDS if quick else rounds,

@@ -71,8 +71,9 @@ def as_text(plan: Plan, machine: Mapping[str, Any], comparisons: Sequence[Compar
         if comparison.baseline == MIMICRY:
             lines += [
                 "",
-                "Both: the same widths, float32 parameters, batch and critic steps, and as many images in a generator",
-                "update. Ours also keeps a running average and, if the preset says so, normalises the generator.",
+                "Both have the same widths, batch and critic steps, and a generator update of one batch, which is",
+                "torch-mimicry's own. Ours also keeps a running average and, if the preset says so, normalises the",
+                "generator; torch-mimicry is float32, eager and NCHW, as it comes.",
             ]
     return "\n".join(lines)
 

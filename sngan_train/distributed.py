@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import socket
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -21,6 +22,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined]
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from sngan_train.errors import ConfigError, TrainError
@@ -29,7 +31,7 @@ T = TypeVar("T")
 
 # Of a process that waits for another, as while that one downloads data. One that dies is noticed at once.
 TIMEOUT = timedelta(minutes=30)
-TELL_TIMEOUT = timedelta(seconds=5)
+MEET_EVERY_S = 0.1
 INTERRUPTED = 130  # exit code
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -74,9 +76,7 @@ class Processes:
         missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not environment.get(name)]
         if missing:
             raise ConfigError(f"the environment has WORLD_SIZE={world_size} and no {', no '.join(missing)}; {advice}")
-        return cls(
-            rank=number("RANK"), world_size=world_size, local_rank=number("LOCAL_RANK"), supervised=supervised
-        )
+        return cls(rank=number("RANK"), world_size=world_size, local_rank=number("LOCAL_RANK"), supervised=supervised)
 
     @property
     def is_first(self) -> bool:
@@ -192,15 +192,18 @@ def joined(processes: Processes, device: torch.device) -> Iterator[None]:
         return
     # Gloo beside NCCL, for what is agreed upon without the GPU.
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    address, port = os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]
     try:
-        distributed.init_process_group(backend, timeout=TIMEOUT)
-    except (RuntimeError, ValueError) as error:
+        store = _meet(processes, address, int(port))
+        distributed.init_process_group(
+            backend, store=store, rank=processes.rank, world_size=processes.world_size, timeout=TIMEOUT
+        )
+    except (RuntimeError, ValueError) as error:  # torch's DistError, and what Gloo raises, are RuntimeErrors
         raise TrainError(
             f"process {processes.rank} of {processes.world_size} does not reach the others through "
-            f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')} ({_reason(error)})"
+            f"{address}:{port} ({_reason(error)})"
         ) from error
     try:
-        attempt = processes.from_first(uuid.uuid4().hex)
         try:
             yield
         except KeyboardInterrupt:
@@ -208,7 +211,7 @@ def joined(processes: Processes, device: torch.device) -> Iterator[None]:
                 raise
             raise SystemExit(INTERRUPTED) from None
         except TrainError as error:
-            if not _fails_first(attempt):
+            if not _fails_first(store):
                 raise SystemExit(error.exit_code) from None
             if not isinstance(error, LostProcessError):
                 error.__cause__ = None  # torchrun's report is to hold the text alone
@@ -216,33 +219,55 @@ def joined(processes: Processes, device: torch.device) -> Iterator[None]:
                 get_error_handler().record_exception(error.with_traceback(None))
             raise
         except Exception as error:
-            _fails_first(attempt)
+            _fails_first(store)
             get_error_handler().record_exception(error)
             raise
     finally:
         distributed.destroy_process_group()
 
 
+def _meet(processes: Processes, address: str, port: int) -> PrefixStore:
+    """A store that holds nothing yet, the same for all `processes`.
+
+    torchrun restarts processes over one store, where torch would find the addresses of the dead. So the first process
+    makes up a name for the attempt, and goes by it once all others that live have answered to it.
+    """
+    hosts = processes.is_first and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True"
+    store = TCPStore(address, port, is_master=hosts, timeout=TIMEOUT, wait_for_workers=False)
+    mine = uuid.uuid4().hex
+    if processes.is_first:
+        attempt = mine
+        store.set("sngan/attempt", attempt)
+        answers = [store.get(f"sngan/{attempt}/{rank}").decode() for rank in range(1, processes.world_size)]
+        store.set(f"sngan/{attempt}/met", " ".join(answers))
+    else:
+        met = ""
+        while mine not in met:
+            attempt = store.get("sngan/attempt").decode()  # perhaps one that is over
+            store.set(f"sngan/{attempt}/{processes.rank}", mine)
+            time.sleep(MEET_EVERY_S)
+            key = f"sngan/{attempt}/met"
+            met = store.get(key).decode() if store.check([key]) else ""
+    return PrefixStore(f"sngan/{attempt}", store)
+
+
+def _fails_first(store: PrefixStore) -> bool:
+    """Whether no other process has asked this before, as far as can be known."""
+    try:
+        return bool(store.add("failures", 1) == 1)
+    except RuntimeError:  # who keeps the store is gone
+        return True
+
+
 @contextlib.contextmanager
 def _others_needed() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # torch's DistError, and what Gloo raises, are such
+    except RuntimeError as error:
         raise LostProcessError(
-            f"another process is gone: it was killed, or its machine cannot be reached ({_reason(error)}); the "
-            "same command goes on from the last checkpoint"
+            f"another process is gone: it was killed, or its machine cannot be reached ({_reason(error)}); the same "
+            "command goes on from the last checkpoint"
         ) from error
-
-
-def _fails_first(attempt: str) -> bool:
-    """Whether no other process of this attempt has asked this before, as far as can be known."""
-    try:
-        store = distributed.TCPStore(
-            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=TELL_TIMEOUT
-        )
-        return store.add(f"sngan/failures/{attempt}", 1) == 1
-    except RuntimeError:  # who keeps the store is gone
-        return True
 
 
 def _reason(error: BaseException) -> str:

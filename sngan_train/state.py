@@ -35,6 +35,7 @@ class TrainState:
     standing_statistics: int  # images to measure the average's batch statistics on; 0 averages them instead
     device: torch.device
     precision: torch.dtype
+    memory_format: torch.memory_format
     processes: Processes
 
     @classmethod
@@ -71,6 +72,7 @@ class TrainState:
             standing_statistics=config.training.standing_statistics,
             device=device,
             precision=precision,
+            memory_format=memory_format,
             processes=processes or Processes(),
         )
         state.update_average(decay=0.0)

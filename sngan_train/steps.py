@@ -100,7 +100,7 @@ def _logits(
     """D of real and of generated images; the values of the two forms differ only where D has batch statistics."""
     if not objective.joined:
         return state.discriminator(real, real_labels), state.discriminator(fake, fake_labels)
-    both = torch.cat([real, fake]).contiguous(memory_format=torch.channels_last)
+    both = torch.cat([real, fake]).contiguous(memory_format=state.memory_format)
     logits = state.discriminator(both, torch.cat([real_labels, fake_labels]))
     return logits[: len(real)], logits[len(real) :]
 

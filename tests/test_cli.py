@@ -11,7 +11,7 @@ from PIL import Image
 
 HELP_LIMIT_S = 0.5
 FIRST_IMAGE_LIMIT_S = 2.0
-COMMANDS = ("demo", "presets", "train", "export", "sample", "serve", "healthcheck", "doctor")
+COMMANDS = ("demo", "presets", "train", "export", "sample", "serve", "healthcheck", "doctor", "bench")
 HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "sklearn", "numpy", "PIL")
 
 

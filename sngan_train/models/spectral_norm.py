@@ -108,13 +108,49 @@ def spectral_layers(network: nn.Module) -> Iterator[tuple[str, RuledLayer]]:
 
 @torch.no_grad()
 def power_iteration(network: nn.Module, iterations: int = 1) -> None:
-    """Algorithm 1 on every layer of `network`, in float32: v ← Wᵀu / ‖Wᵀu‖, then u ← Wv / ‖Wv‖."""
-    for _, layer in spectral_layers(network):
-        matrix, u, v = layer.weight_matrix(layer.weight), layer.get_buffer("u"), layer.get_buffer("v")
-        with torch.autocast(matrix.device.type, enabled=False):
-            for _ in range(iterations):
-                functional.normalize(torch.mv(matrix.t(), u), dim=0, eps=NORM_FLOOR, out=v)
-                functional.normalize(torch.mv(matrix, v), dim=0, eps=NORM_FLOOR, out=u)
+    """Algorithm 1 on every layer of `network`, in float32: v ← Wᵀu / ‖Wᵀu‖, then u ← Wv / ‖Wv‖.
+
+    All layers go together through the vector operations, and each weight is read where it lies: that takes a
+    quarter to two thirds of the time of one layer after the other (docs/benchmarks.md).
+    """
+    layers = [layer for _, layer in spectral_layers(network)]
+    if not layers:
+        return
+    matrices = [_matrix_in_place(layer) for layer in layers]
+    u = [layer.get_buffer("u") for layer in layers]
+    with torch.autocast(u[0].device.type, enabled=False):
+        for _ in range(iterations):
+            v = _normalized([torch.mv(matrix.t(), vector) for matrix, vector in zip(matrices, u, strict=True)])
+            torch._foreach_copy_(
+                u, _normalized([torch.mv(matrix, vector) for matrix, vector in zip(matrices, v, strict=True)])
+            )
+    for layer, vector in zip(layers, v, strict=True):
+        if _is_channels_last(layer):
+            vector = vector.view(-1, layer.weight.shape[1]).t().flatten()  # (kh·kw, in) → (in·kh·kw)
+        layer.get_buffer("v").copy_(vector)
+
+
+def _is_channels_last(layer: RuledLayer) -> bool:
+    return layer.weight.dim() == 4 and layer.output_dim == 0 and not layer.weight.is_contiguous()
+
+
+def _matrix_in_place(layer: RuledLayer) -> Tensor:
+    """W as (outputs, everything else) without copying it, where its layout allows.
+
+    The columns of a channels-last kernel then run (kh, kw, in) as they lie in memory; σ and u do not depend on it.
+    """
+    weight = layer.weight
+    if _is_channels_last(layer):
+        return weight.permute(0, 2, 3, 1).flatten(1)
+    if weight.dim() == 4 and layer.output_dim == 1:
+        return weight.permute(0, 2, 3, 1).flatten(0, 2).t()
+    return weight.flatten(1)
+
+
+def _normalized(vectors: list[Tensor]) -> list[Tensor]:
+    norms = torch._foreach_norm(vectors)
+    torch._foreach_clamp_min_(norms, NORM_FLOOR)
+    return list(torch._foreach_div(vectors, norms))
 
 
 @torch.no_grad()

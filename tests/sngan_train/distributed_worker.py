@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -106,6 +107,7 @@ def order_of_turns(processes: Processes, folder: Path) -> list[str]:
     """Whose mark each process found on its turn."""
     with processes.in_turn():
         found = sorted(path.name for path in folder.glob("turn-*"))
+        time.sleep(0.5 if processes.is_first else 0.0)
         (folder / f"turn-{processes.rank}").touch()
     return found
 
@@ -130,7 +132,8 @@ def watch_writing(folder: Path) -> list[str]:
 def beginnings(folder: Path, processes: Processes) -> dict[str, object]:
     """Where the processes start if the second sees the run's folder, and if it has another of that name."""
     shared, complaints = loop._start(folder / "plain", processes)
-    assert shared is not None and not complaints
+    assert shared is not None
+    assert not complaints
     try:
         other, _ = loop._start(folder / ("plain" if processes.is_first else "elsewhere"), processes)
     except CheckpointError as error:

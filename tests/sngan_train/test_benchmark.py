@@ -21,6 +21,10 @@ from sngan_train.presets import find_preset
 from sngan_train.state import TrainState
 
 CPU = torch.device("cpu")
+# By its files: it cannot be imported by itself.
+needs_rival = pytest.mark.skipif(
+    importlib.util.find_spec("torch_mimicry") is None, reason="the extra `bench` is not installed"
+)
 
 
 class FakeTime:
@@ -137,8 +141,8 @@ def test_the_rival_is_met_only_where_it_has_the_network() -> None:
     assert (reason_against(same) is None) == (importlib.util.find_spec("torch_mimicry") is not None)
 
 
+@needs_rival
 def test_the_rival_steps_and_leaves_no_stand_ins() -> None:
-    pytest.importorskip("torch_mimicry", reason="the extra `bench` is not installed")
     small = {"generator": {"channels": 8}, "discriminator": {"channels": 8}, "optimizer": {"critic_steps": 2}}
     config = find_preset("cifar10").override(small | {"training": {"batch_size": 4}})
     present = {name for name in ("tensorflow", "skimage", "torch._six") if name in sys.modules}
@@ -154,9 +158,9 @@ def test_the_rival_steps_and_leaves_no_stand_ins() -> None:
     assert steps == [2, 1]
 
 
+@needs_rival
 def test_our_networks_are_the_rivals() -> None:
     """Like is compared with like: as many weights, ours being the official code's."""
-    pytest.importorskip("torch_mimicry", reason="the extra `bench` is not installed")
     config = find_preset("projection/cifar10")
     rival = MimicryTraining(config, 10, CPU)
     state = TrainState.create(config, 10, CPU, torch.float32)
@@ -173,7 +177,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.slow
 def test_the_command_prints_json_alone_on_stdout() -> None:
     small = ("--set", "generator.channels=8", "--set", "discriminator.channels=8", "--set", "training.batch_size=4")
-    result = bench("--preset", "digits", *small, "--forms", "plain,float32", "--step-form", "float32", "--quick",
+    result = bench("--preset", "digits", *small, "--forms", "plain,float32", "--quick",
                    "--threads", "1", "--json")  # fmt: skip
     assert result.returncode == 0, result.stderr
     values = json.loads(result.stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +20,25 @@ import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch.distributed import TCPStore
 
 from sngan_train.checkpoint import list_checkpoints, open_checkpoint
-from sngan_train.distributed import Processes
+from sngan_train.distributed import Processes, _meet
 from sngan_train.errors import ConfigError
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 PATIENCE_S = 240.0
-# Float32 sums in another order; the losses themselves are of the size of 1.
+# Float32 sums in another order. Measured: losses of size 4 to 22 to 3e-6, weights to 2e-7.
 LOSS_ATOL = 1e-5
-# Adam without momentum divides a gradient by its own size, so where that is near 0 rounding moves a weight by up to the
-# learning rate, 1e-3, a step. What was measured is below 2e-5.
-WEIGHT_ATOL = 1e-4
+WEIGHT_ATOL = 1e-5
 
 
 def load_worker() -> Any:
     specification = importlib.util.spec_from_file_location("distributed_worker", WORKER)
-    assert specification is not None and specification.loader is not None
+    assert specification is not None
+    assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
     return module
@@ -86,8 +88,10 @@ def test_two_processes_learn_what_one_does(together: Path, tmp_path: Path, case:
     for expected, actual in zip(alone, shared, strict=True):
         assert actual == pytest.approx(expected, rel=0, abs=LOSS_ATOL)
     expected_weights = weights(tmp_path / case)
-    for name, value in weights(together / case).items():
-        torch.testing.assert_close(value, expected_weights[name], rtol=0, atol=WEIGHT_ATOL, msg=lambda m: f"{name}: {m}")  # noqa: B023
+    differences = {
+        name: (value - expected_weights[name]).abs().max().item() for name, value in weights(together / case).items()
+    }
+    assert {name: value for name, value in differences.items() if value > WEIGHT_ATOL} == {}
 
 
 def test_batch_statistics_are_each_process_s_own(together: Path, tmp_path: Path) -> None:
@@ -147,10 +151,37 @@ def test_the_environment_says_who_a_process_is(environment: Mapping[str, str], e
 
 
 def test_half_an_environment_is_refused() -> None:
-    with pytest.raises(ConfigError, match="WORLD_SIZE=4 and no RANK, no MASTER_PORT; start .* with torchrun, or unset"):
+    with pytest.raises(ConfigError, match=r"WORLD_SIZE=4 and no RANK, no MASTER_PORT; start .* with torchrun"):
         Processes.of_environment({"WORLD_SIZE": "4", "MASTER_ADDR": "a"})
     with pytest.raises(ConfigError, match="WORLD_SIZE='many', which is no number"):
         Processes.of_environment({"WORLD_SIZE": "many"})
+
+
+@pytest.mark.parametrize("patient", [True, False])
+def test_a_signal_that_torchrun_repeats_is_not_a_second_one(patient: bool) -> None:
+    outcome = contextlib.nullcontext() if patient else pytest.raises(KeyboardInterrupt)
+    with outcome, worker.loop._stop_requests(patient=patient) as stop_requested:
+        assert not stop_requested()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop_requested()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop_requested()
+
+
+def test_a_new_attempt_is_not_taken_for_one_that_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torchrun keeps its store when it restarts the processes; the other one comes first, and finds what was left."""
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    kept = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    kept.set("sngan/attempt", "old")
+    kept.set("sngan/old/1", "dead")
+    kept.set("sngan/old/met", "dead")
+    with ThreadPoolExecutor(2) as pool:
+        other = pool.submit(_meet, Processes(rank=1, world_size=2), "127.0.0.1", kept.port)
+        time.sleep(0.3)
+        assert not other.done()
+        first = pool.submit(_meet, Processes(rank=0, world_size=2), "127.0.0.1", kept.port)
+        first.result(10).set("address", "here")
+        assert other.result(10).get("address") == b"here"
 
 
 @pytest.mark.slow
@@ -241,12 +272,14 @@ def test_killed_workers_are_restarted_and_the_result_is_the_same_bits(tmp_path: 
 def test_sigterm_saves_the_step_it_came_in(tmp_path: Path) -> None:
     """To all processes, as a scheduler sends it, so that the workers get it once more from torchrun."""
     never = {"total_steps": 10**6, "save_every": 10**6, "sample_every": 10**6, "spectrum_every": 10**6}
+    never["batch_size"] = 256  # so that a step takes longer than the two signals are apart
     process = subprocess.Popen(digits_command(tmp_path, **never), env=ENVIRONMENT, stderr=subprocess.PIPE)
     stats = tmp_path / "stats.jsonl"
     wait_until(lambda: stats.exists() and len(stats.read_text().splitlines()) >= 3, process)
     workers = workers_of(process)
     for worker_process in workers.values():
         worker_process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)
     process.terminate()
     _, stderr = process.communicate(timeout=60)
     assert process.returncode != 0
