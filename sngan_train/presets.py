@@ -45,7 +45,7 @@ OURS: dict[str, Preset] = {
         ),
     ),
     "fashion-mnist": Preset(
-        summary="70,000 photographs of clothes, 32 pixels, grey; an hour or two on a CPU",
+        summary="70,000 photographs of clothes, 32 pixels, grey; an hour on a CPU",
         config=RunConfig(
             preset="fashion-mnist",
             data=DataConfig(source="fashion-mnist", image_size=32, channels=1),
@@ -53,7 +53,7 @@ OURS: dict[str, Preset] = {
             discriminator=DiscriminatorConfig(channels=64),
             optimizer=OptimizerConfig(discriminator_learning_rate=4e-4, critic_steps=1, decay_start=0.5),
             training=TrainingConfig(
-                total_steps=10_000, generator_batch_multiple=1, compile=True, sample_every=500, save_every=500
+                total_steps=6_000, generator_batch_multiple=1, compile=True, sample_every=500, save_every=500
             ),
         ),
     ),
