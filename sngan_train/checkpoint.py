@@ -98,7 +98,10 @@ def write_checkpoint(
         _flush(parent)
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(partial, ignore_errors=True)
-        raise CheckpointError(f"{final}: could not be written ({error}); earlier checkpoints are whole") from error
+        free = shutil.disk_usage(run_dir).free / 2**20
+        raise CheckpointError(
+            f"{final}: could not be written ({error}); {free:.0f} MiB are free there; earlier checkpoints are whole"
+        ) from error
     for old in list_checkpoints(run_dir)[: -config.training.keep_checkpoints]:
         shutil.rmtree(old)
     return final

@@ -29,7 +29,7 @@ def presets(
     if name is not None:
         config = find_preset(name)
         print(json.dumps(config.to_dict(), indent=2))
-        for line in (*_about(PRESETS[name]), f"protocol: {PRESETS[name].protocol or 'not said'}"):
+        for line in _about(PRESETS[name], with_protocol=True):
             print(line, file=sys.stderr)
         return
     for group, members in _groups(everything).items():
@@ -50,8 +50,9 @@ def _groups(everything: bool) -> dict[str, list[Preset]]:
     return groups
 
 
-def _about(preset: Preset) -> list[str]:
+def _about(preset: Preset, *, with_protocol: bool = False) -> list[str]:
     lines = [("source", preset.source), ("published", preset.published)]
+    lines += [("protocol", preset.protocol)] if with_protocol else []
     return [f"{label}: {text}" for label, text in lines if text]
 
 

@@ -271,8 +271,14 @@ def _exclusive(run_dir: Path, processes: Processes) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             raise TrainError(f"{run_dir}: another process trains here; stop it, or use another --run") from error
-        remove_partial(run_dir)
-        yield
+        try:
+            remove_partial(run_dir)
+            yield
+        except OSError as error:  # mostly a full disk; data sources have errors of their own
+            raise TrainError(
+                f"{run_dir}: cannot be written to ({error.strerror or error}); checkpoints written earlier are whole, "
+                "and the same command goes on from the last once there is room"
+            ) from error
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from sngan_train.presets import PRESETS
+
 HELP_LIMIT_S = 0.5
 FIRST_IMAGE_LIMIT_S = 2.0
 COMMANDS = ("demo", "presets", "train", "export", "sample", "serve", "healthcheck", "doctor", "bench")
@@ -100,6 +102,20 @@ def test_a_run_and_its_export_draw_the_same(run: Path, tmp_path: Path) -> None:
     difference = np.abs(pictures[0] - pictures[1])
     assert difference.max() <= 1  # a value between two grey levels may round either way
     assert (difference > 0).mean() < 0.001
+
+
+def test_presets_are_listed_with_source_and_score() -> None:
+    result = sngan("presets")
+    assert result.returncode == 0
+    lines = result.stdout.splitlines()
+    position = lines.index("paper/cifar10-cnn/sn/{A..F}")
+    entry = " ".join(lines[position : position + 4])
+    assert "Miyato et al. 2018, tables 1 to 3" in entry
+    assert "IS 7.42±.08, FID 29.3 (of the best of A to F, which the paper does not name)" in entry
+    assert "10,000 real and 5,000 generated" in result.stderr
+    everything = sngan("presets", "--all").stdout.splitlines()
+    assert {"paper/stl10-cnn/orthonormal/F", "paper/imagenet128-layernorm", "custom-64"} <= set(everything)
+    assert len([line for line in everything if not line.startswith(" ")]) == len(PRESETS)
 
 
 def test_train_lays_settings_over_one_another(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -103,6 +104,40 @@ def test_killed_half_way_and_resumed_is_never_killed(tmp_path: Path) -> None:
     records = [json.loads(line) for line in (killed / "stats.jsonl").read_text().splitlines()]
     steps = [record["step"] for record in records if "generator_loss" in record]
     assert steps == sorted(set(steps))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("largest_file_bytes", "words"),
+    [(2_000, "cannot be written to (File too large)"), (20_000, "could not be written")],
+)
+def test_a_file_that_cannot_be_written_is_an_error_and_costs_no_checkpoint(
+    tmp_path: Path, largest_file_bytes: int, words: str
+) -> None:
+    """The system refuses to let files grow, as it does on a full disk: first a log's, then a checkpoint's."""
+    options = ["--run", str(tmp_path / "run")]
+    for setting in (
+        "generator.channels=8",
+        "discriminator.channels=8",
+        "training.log_every=1",
+        "training.save_every=2",
+    ):
+        options += ["--set", setting]
+    command = [sys.executable, "-m", "sngan_cli", "train", *options, "--set"]
+    subprocess.run([*command, "training.total_steps=2"], check=True, capture_output=True)
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file_bytes, largest_file_bytes))
+
+    failed = subprocess.run(
+        [*command, "training.total_steps=90"], capture_output=True, text=True, check=False, preexec_fn=limit
+    )
+    assert failed.returncode == 1
+    assert "Traceback" not in failed.stderr
+    assert words in failed.stderr.splitlines()[-1]
+    assert open_checkpoint(tmp_path / "run").step == 2
+    subprocess.run([*command, "training.total_steps=4"], check=True, capture_output=True)
+    assert open_checkpoint(tmp_path / "run").step == 4
 
 
 def test_a_finished_run_is_left_as_it_is(

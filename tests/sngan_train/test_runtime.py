@@ -42,3 +42,11 @@ def test_devices() -> None:
         assert choose_device("auto").type == "cpu"
         with pytest.raises(ConfigError, match="sees no CUDA GPU"):
             choose_device("cuda")
+
+
+def test_a_machine_that_cannot_compile_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_compiler(function: object) -> object:
+        raise RuntimeError("no C++ compiler\nand a long story")
+
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    assert runtime.reason_not_to_compile(CPU) == "no C++ compiler"

@@ -226,3 +226,23 @@ def test_the_generator_multiple_and_the_latents_distribution_are_used(tiny_confi
     assert seen[0].shape == (12, 8)
     assert seen[0].abs().max() <= 1.0
     assert seen[0].min() < -0.5
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler's own looking
+def test_compiled_networks_train_as_eager_ones_do(tiny_config: RunConfig) -> None:
+    """The losses of the first updates in float32; later on rounding would tell the two apart."""
+    images, labels = torch.randn(6, 1, 16, 16).clamp(-1, 1), torch.arange(6) % 3
+    losses = []
+    for compiled in (False, True):
+        state = TrainState.create(tiny_config, 3, torch.device("cpu"), torch.float32)
+        names = list(state.generator.state_dict())
+        if compiled:
+            state.compile()
+        draws, objective = noise(), Objective.of(tiny_config)
+        losses.append([])
+        for _ in range(2):
+            losses[-1].append(generator_step(state, objective, draws).item())
+            losses[-1].append(discriminator_step(state, objective, images, labels, draws).loss.item())
+        assert list(state.generator.state_dict()) == names
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
