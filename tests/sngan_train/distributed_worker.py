@@ -14,6 +14,7 @@ import sngan_cli.main
 import sngan_train.loop as loop
 import sngan_train.sources
 from sngan_train.config import RunConfig
+from sngan_train.continuation import where_to_start
 from sngan_train.data import ImageData
 from sngan_train.distributed import Processes, joined
 from sngan_train.errors import CheckpointError, DataError, TrainError
@@ -131,11 +132,11 @@ def watch_writing(folder: Path) -> list[str]:
 
 def beginnings(folder: Path, processes: Processes) -> dict[str, object]:
     """Where the processes start if the second sees the run's folder, and if it has another of that name."""
-    shared, complaints = loop._start(folder / "plain", processes)
+    shared, complaints = where_to_start(folder / "plain", processes)
     assert shared is not None
     assert not complaints
     try:
-        other, _ = loop._start(folder / ("plain" if processes.is_first else "elsewhere"), processes)
+        other, _ = where_to_start(folder / ("plain" if processes.is_first else "elsewhere"), processes)
     except CheckpointError as error:
         return {"shared": shared.step, "other": str(error)}
     assert other is not None

@@ -25,6 +25,7 @@ from torch.distributed import TCPStore
 from sngan_train.checkpoint import list_checkpoints, open_checkpoint
 from sngan_train.distributed import Processes, _meet
 from sngan_train.errors import ConfigError
+from sngan_train.stop_requests import stop_requests
 
 WORKER = Path(__file__).parent / "distributed_worker.py"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -160,7 +161,7 @@ def test_half_an_environment_is_refused() -> None:
 @pytest.mark.parametrize("patient", [True, False])
 def test_a_signal_that_torchrun_repeats_is_not_a_second_one(patient: bool) -> None:
     outcome = contextlib.nullcontext() if patient else pytest.raises(KeyboardInterrupt)
-    with outcome, worker.loop._stop_requests(patient=patient) as stop_requested:
+    with outcome, stop_requests(patient=patient) as stop_requested:
         assert not stop_requested()
         os.kill(os.getpid(), signal.SIGTERM)
         assert stop_requested()
