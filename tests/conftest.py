@@ -28,6 +28,15 @@ TINY_METADATA = GeneratorMetadata(
 )
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A GPU test says that it was not run, rather than being left out without a word."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device; this path has not been run on a GPU yet")
+
+
 def write_tiny_generator(path: Path, metadata: GeneratorMetadata) -> Path:
     """A generator without a hidden layer, tanh(W z + b[label]), of the shape that `metadata` tells."""
     pixels = metadata.channels * metadata.height * metadata.width
