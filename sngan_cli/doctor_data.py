@@ -104,7 +104,7 @@ def _pictures(found: DataReport, config: DataConfig) -> Iterator[Finding]:
     smaller = sum(side < config.image_size for side in sides)
     if smaller:
         fitting = max((size for size in IMAGE_SIZES if size <= median), default=IMAGE_SIZES[0])
-        lower = f"train at a smaller size: --image-size {fitting}; or " if fitting < config.image_size else ""
+        lower = f"train with --set data.image_size={fitting}; or " if fitting < config.image_size else ""
         yield Finding(
             subject="small",
             verdict=Verdict.NOTE,

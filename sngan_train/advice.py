@@ -13,9 +13,10 @@ def warnings_about(config: RunConfig, num_classes: int) -> Iterator[str]:
     """Lines about settings that are allowed and seldom meant."""
     batch_size, preset = config.training.batch_size, PRESETS.get(config.preset)
     if preset and preset.config.training.batch_size != batch_size:
+        scores = "; its published scores are for the latter" if preset.published else ""
         yield (
             f"the effective batch is {batch_size}, the preset {config.preset} has "
-            f"{preset.config.training.batch_size}; its published scores are for the latter"
+            f"{preset.config.training.batch_size}{scores}"
         )
     discriminator = config.discriminator
     if config.training.loss == "wasserstein" and not discriminator.penalizes_gradient:

@@ -69,7 +69,7 @@ def test_sizes_and_colours_that_do_not_fit_are_noted(tmp_path: Path) -> None:
     source = put(tmp_path, {"a/1.png": png(1, mode="L"), "b/1.png": png(2, (20, 20), mode="L")})
     text, _ = doctor("--data", f"folder:{source}")
     assert "1 images are smaller than 64 pixels" in text
-    assert "train at a smaller size: --image-size 16; or leave them out" in text
+    assert "train with --set data.image_size=16; or leave them out" in text
     assert "2 of 2 images are grey" in text
     assert "→ train in one channel: --channels 1" in text
     text, _ = doctor("--data", f"folder:{source}", "--image-size", "16", "--channels", "1")

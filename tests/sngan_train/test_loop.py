@@ -1,5 +1,6 @@
 """Resume is exact: stopped by hand, stopped by SIGKILL, or never stopped, the weights are the same bits."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -168,6 +169,19 @@ def test_another_config_or_other_data_is_refused(
     assert train_quietly(longer, tiny_data, tmp_path).name == "step-000006"
     with pytest.raises(CheckpointError, match="already at step 6"):
         train_quietly(tiny_config, tiny_data, tmp_path)
+
+
+def test_another_list_of_classes_is_refused_by_name(
+    tiny_config: RunConfig, tiny_data: ImageData, train_quietly: Train, tmp_path: Path
+) -> None:
+    train_quietly(tiny_config, tiny_data, tmp_path)
+    longer = tiny_config.override({"training": {"total_steps": 6}})
+    renamed = dataclasses.replace(tiny_data, class_names=("a", "b", "zebra"))
+    with pytest.raises(DataError, match="3 classes and the data given 3, without c and with zebra instead"):
+        train_quietly(longer, renamed, tmp_path)
+    turned = dataclasses.replace(tiny_data, class_names=("b", "a", "c"))
+    with pytest.raises(DataError, match="in another order"):
+        train_quietly(longer, turned, tmp_path)
 
 
 def test_two_runs_in_one_folder(
