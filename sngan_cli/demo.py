@@ -81,7 +81,7 @@ def demo(
         f"done in {time.monotonic() - started:.0f} s; look at {sheet}. Next:\n"
         f"  sngan sample {files.generator} --class 7 -n 16 -o sevens.png\n"
         f"  sngan serve {files.archive}\n"
-        f"  sngan train --data folder:PATH_TO_YOUR_IMAGES --preset cifar10"
+        f"  sngan train --preset custom-64 --data folder:PATH_TO_YOUR_IMAGES"
     )
     print(sheet)
 
