@@ -83,19 +83,21 @@ def test_what_is_read_ahead_is_bounded_and_used(pictures: Path, monkeypatch: pyt
 
 def test_a_broken_file_stops_with_its_name_and_leaves_no_thread(pictures: Path) -> None:
     (pictures / "b" / "04.png").write_bytes(b"not a picture")
-    before = threading.active_count()
+    before = set(threading.enumerate())
     streamed = load(pictures)  # names alone are looked at
     stream = BatchStream(streamed, config(), BATCH_SIZE, seed=0)
     with pytest.raises(DataError, match=r"b/04\.png: not a readable image"):
         list(map(partial(batch, stream), range(4)))  # the whole first epoch
     assert isinstance(streamed, StreamedImages)
     assert not streamed._pending
+    begun = set(threading.enumerate()) - before  # threads of other tests may end meanwhile
+    assert begun
     del streamed, stream
     gc.collect()
     deadline = time.monotonic() + 10
-    while threading.active_count() > before and time.monotonic() < deadline:
+    while any(thread.is_alive() for thread in begun) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert not any(thread.is_alive() for thread in begun)
 
 
 def test_the_files_hash_is_that_of_a_copy_and_of_memory_and_notices_changes(pictures: Path, tmp_path: Path) -> None:
