@@ -128,7 +128,7 @@ class RegularizationConfig:
 
     clip_at: float = 0.01  # weight-clipping; the paper's c
     gradient_penalty: float = 10.0  # the paper's lambda
-    orthonormal: float = 1e-4  # not given in the paper
+    orthonormal: float = 0.1  # not given in the paper; docs/results has a scan
     spectral: float = 0.01  # spectral-norm-regularization; Yoshida & Miyato 2017, section 4
 
     def __post_init__(self) -> None:
