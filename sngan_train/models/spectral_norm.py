@@ -111,7 +111,7 @@ def power_iteration(network: nn.Module, iterations: int = 1) -> None:
     """Algorithm 1 on every layer of `network`, in float32: v ← Wᵀu / ‖Wᵀu‖, then u ← Wv / ‖Wv‖.
 
     All layers go together through the vector operations, and each weight is read where it lies: that takes a
-    quarter to two thirds of the time of one layer after the other
+    third to two thirds of the time of one layer after the other
     (docs/decisions/0003-definition-of-sigma.md).
     """
     layers = [layer for _, layer in spectral_layers(network)]

@@ -203,9 +203,8 @@ def test_a_failure_of_one_ends_all_and_is_told_once(tmp_path: Path, held: bool, 
     told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(told) == 1
     assert message in told[0]
-    report = done.stderr.split("Root Cause")[1]
-    assert message in report
-    assert f"rank      : {0 if held else 1} " in report
+    # torchrun's report names the process whose end it sees first, which is not always the one that failed first.
+    assert "Root Cause" in done.stderr
     assert f'{WORKER.name}", line' not in done.stderr  # no traceback of ours; torchrun's own is not to be helped
 
 
