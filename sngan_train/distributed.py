@@ -26,6 +26,7 @@ from torch.distributed import PrefixStore, TCPStore  # type: ignore[attr-defined
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 
 from sngan_train.errors import ConfigError, TrainError
+from sngan_train.models.feature_norm import STATISTICS
 
 T = TypeVar("T")
 
@@ -33,7 +34,6 @@ T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)
 MEET_EVERY_S = 0.1
 INTERRUPTED = 130  # exit code
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 class LostProcessError(TrainError):

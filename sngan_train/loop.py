@@ -96,14 +96,16 @@ def train(
                     check_losses(state.step, _named(numbers), state.networks, saved)
                 if recording:
                     log.scalars(state.step, _named(processes.mean(numbers)) | state.learning_rates())
-                if due(state.step, training.sample_every) or finished:
+                sampling = due(state.step, training.sample_every) or finished
+                measuring = due(state.step, training.spectrum_every) or finished
+                saving = due(state.step, training.save_every) or finished or stopping
+                if sampling or measuring or saving:
                     check_weights(state.step, state.networks, saved)
+                if sampling:
                     log.samples(state.step, state.finish_average(), data.class_names)
-                if due(state.step, training.spectrum_every) or finished:
-                    check_weights(state.step, state.networks, saved)
+                if measuring:
                     log.spectrum(state.step, state.networks)
-                if due(state.step, training.save_every) or finished or stopping:
-                    check_weights(state.step, state.networks, saved)
+                if saving:
                     processes.require_equal(state.networks, state.step)
                     if processes.is_first:
                         saved = write_checkpoint(run_dir, state, config, facts, code_version)

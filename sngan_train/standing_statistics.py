@@ -12,7 +12,6 @@ from torch import nn
 from handlers.latents import draw_latents
 from sngan_train.models import Generator
 
-STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 BATCH_SIZE = 64
 SEED = 1  # of the latents; the fixed sample grids have 0
 
@@ -32,11 +31,9 @@ def measure_statistics(generator: Generator, num_images: int, num_classes: int) 
     device = next(generator.parameters()).device
     for start in range(0, max(num_images, BATCH_SIZE), BATCH_SIZE):
         indices = range(start, start + BATCH_SIZE)
-        latents = torch.from_numpy(draw_latents(SEED, indices, generator.latent_dim)).to(device)
-        if generator.latent_distribution == "uniform":
-            latents = torch.special.erf(latents / 2**0.5)  # 2 Φ(z) - 1
+        latents = draw_latents(SEED, indices, generator.latent_dim, distribution=generator.latent_distribution)
         labels = torch.tensor([index % num_classes for index in indices], device=device)
-        generator(latents, labels)
+        generator(torch.from_numpy(latents).to(device), labels)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.training = generator.training

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from sngan_train.config import OptimizerConfig, RunConfig
 from sngan_train.distributed import Processes
 from sngan_train.models import Discriminator, Generator, build_discriminator, build_generator
+from sngan_train.models.feature_norm import STATISTICS
 from sngan_train.models.resampling import ResamplingForm
 from sngan_train.models.spectral_norm import INITIAL_ITERATIONS, SigmaSource, power_iteration, set_exact_sigma
 from sngan_train.noise import Noise
 from sngan_train.runtime import autocast
-from sngan_train.standing_statistics import STATISTICS, measure_statistics
+from sngan_train.standing_statistics import measure_statistics
 
 
 @dataclasses.dataclass(kw_only=True, slots=True)

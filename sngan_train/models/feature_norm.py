@@ -15,6 +15,7 @@ from torch.nn import functional
 BATCH_NORM_EPSILON = 2e-5  # Chainer's default, not torch's
 BATCH_NORM_MOMENTUM = 0.1  # the weight of the new batch; Chainer writes it as a decay of 0.9
 LAYER_NORM_EPSILON = 1e-6  # Chainer's default
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # a batch norm's, in a state dict
 
 
 def batch_norm(channels: int, *, affine: bool) -> nn.BatchNorm2d:
