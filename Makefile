@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml
 	@echo "installing packages into $(VENV); PyTorch is large, this takes minutes the first time"
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@# setuptools warns that an editable install can be shadowed; it is what is wanted here
-	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --editable '.[train,export,serve,$(RUNTIME),dev]'
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --editable '.[train,evaluate,export,serve,$(RUNTIME),dev]'
 	@touch $@
 
 demo: $(STAMP) ## Train on real digits, export, serve, ask over HTTP: the whole road in minutes

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from handlers.metadata import GeneratorMetadata
 from sngan_train.checkpoint import Checkpoint
+from sngan_train.metrics.record import saved_records
+
+DATA_FACTS = ("origin", "num_images", "sha256", "files_sha256")
 
 
 def generator_metadata(checkpoint: Checkpoint, version: str) -> GeneratorMetadata:
@@ -26,6 +31,17 @@ def generator_metadata(checkpoint: Checkpoint, version: str) -> GeneratorMetadat
             "preset": config.preset,
             "step": checkpoint.step,
             "weights": "exponential moving average",
-            "data": {key: checkpoint.data[key] for key in ("origin", "num_images", "sha256")},
+            "data": {key: checkpoint.data[key] for key in DATA_FACTS if key in checkpoint.data},
         },
+        metrics=_metrics(checkpoint),
     )
+
+
+def _metrics(checkpoint: Checkpoint) -> tuple[dict[str, Any], ...]:
+    """The run's records of these very weights, oldest first, without when and where they were measured."""
+    found = []
+    for record in saved_records(checkpoint.path.parent.parent):
+        subject = record.generator
+        if subject.get("weights") == "ema" and subject.get("checkpoint_meta_sha256") == checkpoint.meta_sha256:
+            found.append({key: value for key, value in record.to_dict().items() if key != "environment"})
+    return tuple(found)

@@ -19,6 +19,9 @@ import sngan_cli.demo
 import sngan_cli.doctor
 import sngan_cli.sample
 import sngan_train.cli
+import sngan_train.evaluate_cli
+import sngan_train.spectrum_cli
+import sngan_train.study.cli
 from export.errors import ExportError
 from handlers.errors import HandlersError
 from serve.errors import ServeError
@@ -39,9 +42,12 @@ app = typer.Typer(
 for part in (
     sngan_cli.demo,
     sngan_train.cli,
-    export.cli,
+    sngan_train.evaluate_cli,
     sngan_cli.sample,
+    export.cli,
     serve.cli,
+    sngan_train.spectrum_cli,
+    sngan_train.study.cli,
     sngan_cli.bench,
     sngan_cli.doctor,
 ):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from sngan_train.config import RunConfig
 from sngan_train.errors import CheckpointError, ConfigError
-from sngan_train.models import Generator, build_generator
+from sngan_train.models import Discriminator, Generator, build_discriminator, build_generator
 from sngan_train.models.spectral_norm import SigmaSource
 from sngan_train.state import TrainState
 
@@ -35,6 +35,7 @@ FOLDER_NAME = re.compile(r"step-(\d+)")
 PARTIAL_PREFIX = ".writing-"
 TENSOR_FILES = ("generator", "generator_ema", "discriminator")
 TRAINING_STATE = "training_state.pt"
+BEST_FILE = "best.json"  # in the run's folder: the step of the best checkpoint by evaluation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +58,18 @@ class Checkpoint:
         generator = build_generator(self.config, len(self.class_names), source=SigmaSource.FIXED)
         _load(generator, self.path / "generator_ema.safetensors")
         return generator.eval().requires_grad_(False)
+
+    def load_generator(self) -> Generator:
+        """The generator that was trained, with its u and v, in evaluation mode."""
+        generator = build_generator(self.config, len(self.class_names), source=SigmaSource.POWER_ITERATION)
+        _load(generator, self.path / "generator.safetensors")
+        return generator.eval().requires_grad_(False)
+
+    def load_discriminator(self) -> Discriminator:
+        """The discriminator, with its u and v, in evaluation mode."""
+        discriminator = build_discriminator(self.config, len(self.class_names))
+        _load(discriminator, self.path / "discriminator.safetensors")
+        return discriminator.eval().requires_grad_(False)
 
 
 def write_checkpoint(
@@ -84,7 +97,6 @@ def write_checkpoint(
             "step": state.step,
             "config": config.to_dict(),
             "data": dict(data_facts),
-            "metrics": [],
             "code_version": code_version,
             "torch_version": torch.__version__,
             "sha256": {path.name: _sha256(path) for path in files},
@@ -102,9 +114,28 @@ def write_checkpoint(
         raise CheckpointError(
             f"{final}: could not be written ({error}); {free:.0f} MiB are free there; earlier checkpoints are whole"
         ) from error
+    best = best_checkpoint(run_dir)
     for old in list_checkpoints(run_dir)[: -config.training.keep_checkpoints]:
-        shutil.rmtree(old)
+        if old != best:
+            shutil.rmtree(old)
     return final
+
+
+def mark_best(run_dir: Path, step: int) -> None:
+    """Have the checkpoint of `step` kept from now on, instead of an earlier best."""
+    partial = run_dir / f".{BEST_FILE}.partial"
+    partial.write_text(json.dumps({"step": step}) + "\n", encoding="utf-8")
+    partial.replace(run_dir / BEST_FILE)
+
+
+def best_checkpoint(run_dir: Path) -> Path | None:
+    """The checkpoint that was marked as the best, if there is one and it is there."""
+    try:
+        step = int(json.loads((run_dir / BEST_FILE).read_text(encoding="utf-8"))["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    path = run_dir / "checkpoints" / f"step-{step:06d}"
+    return path if path.is_dir() else None
 
 
 def list_checkpoints(run_dir: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from typing import Any
 from sngan_train.errors import ConfigError
 
 IMAGE_SIZES = (16, 32, 48, 64, 128)
-STANDARD_CNN_SIZES = (32, 48)
+STANDARD_CNN_SIZES = (16, 32, 48)
 RESIDENCIES = ("auto", "memory", "stream")
 NETWORKS = ("resnet", "cnn", "cnn-chainer-gan-lib")
 LATENT_DISTRIBUTIONS = ("normal", "uniform")
@@ -183,7 +183,9 @@ class TrainingConfig:
     sample_every: int = 1000  # steps
     spectrum_every: int = 1000  # steps
     save_every: int = 1000  # steps
-    keep_checkpoints: int = 3
+    keep_checkpoints: int = 3  # the last ones; the best by evaluation is kept beside them
+    evaluate_every: int = 0  # steps; 0 is never
+    evaluate_protocol: str = "quick"
 
     def __post_init__(self) -> None:
         positive = (
@@ -205,6 +207,7 @@ class TrainingConfig:
         _require(0 <= self.ema_decay < 1, "training.ema_decay", "0 or more, below 1", self.ema_decay)
         _require(self.standing_statistics >= 0, "training.standing_statistics", "0 or more", self.standing_statistics)
         _require_one_of(PRECISIONS, "training.precision", self.precision)
+        _require(self.evaluate_every >= 0, "training.evaluate_every", "0 or more", self.evaluate_every)
         _require(0 <= self.seed < 2**32, "training.seed", "0 ... 2**32 - 1", self.seed)
         _require(
             self.batch_size % self.accumulation_steps == 0,

@@ -26,6 +26,8 @@ CHANGEABLE = {
         "spectrum_every",
         "save_every",
         "keep_checkpoints",
+        "evaluate_every",
+        "evaluate_protocol",
     )
 } | {("preset", ""), ("data", "source"), ("data", "residency")}  # the data itself is compared by its hash
 

@@ -31,6 +31,10 @@ class ImageSource(Protocol):
     def origin(self) -> str:
         """What was read, in words that a model card can repeat."""
 
+    @property
+    def labels(self) -> Tensor:
+        """int64 (N,), indices into `class_names`."""
+
     def __len__(self) -> int: ...
 
     def facts(self) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class Processes:
     def require_same(self, settings: Mapping[str, object]) -> None:
         """Raise ConfigError, with the first difference, unless `settings` are the same on every process."""
         mine = {name: str(value) for name, value in settings.items()}
-        everybodys = self._gather((socket.gethostname(), mine))
+        everybodys = self.gather((socket.gethostname(), mine))
         first_host, first = everybodys[0]
         for rank, (host, theirs) in enumerate(everybodys):
             for name, value in theirs.items():
@@ -159,7 +159,7 @@ class Processes:
             for name, value in network.state_dict().items()
             if name.rpartition(".")[2] not in STATISTICS
         }
-        everybodys = self._gather(mine)
+        everybodys = self.gather(mine)
         differing = [name for name in mine if len({theirs[name] for theirs in everybodys}) > 1]
         if differing:
             raise TrainError(
@@ -167,7 +167,7 @@ class Processes:
                 f"{differing[0]}; nothing was saved. All processes must run the same code on the same kind of machine"
             )
 
-    def _gather(self, value: T) -> list[T]:
+    def gather(self, value: T) -> list[T]:
         """Every process's `value`, by rank."""
         if self.world_size == 1:
             return [value]

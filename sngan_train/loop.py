@@ -13,6 +13,8 @@ from sngan_train.config import RunConfig
 from sngan_train.continuation import check_continuation, common_settings, where_to_start
 from sngan_train.data import BatchStream, ImageSource
 from sngan_train.distributed import Processes
+from sngan_train.metrics.during_training import DuringTraining
+from sngan_train.metrics.record import MetricRecord
 from sngan_train.noise import Noise
 from sngan_train.objective import Objective
 from sngan_train.run_lock import exclusive
@@ -61,6 +63,7 @@ def train(
             restore(state, checkpoint)
         processes.require_equal(state.networks, state.step)
         batches = BatchStream(data.to(device), config.data, training.batch_size, training.seed)
+        evaluation = DuringTraining(config, data, run_dir, device, processes)
         saved = checkpoint.path if checkpoint else None
 
         with _open_log(run_dir, config, state, quiet=quiet) as log:
@@ -98,7 +101,8 @@ def train(
                     log.scalars(state.step, _named(processes.mean(numbers)) | state.learning_rates())
                 sampling = due(state.step, training.sample_every) or finished
                 measuring = due(state.step, training.spectrum_every) or finished
-                saving = due(state.step, training.save_every) or finished or stopping
+                evaluating = training.evaluate_every > 0 and (due(state.step, training.evaluate_every) or finished)
+                saving = due(state.step, training.save_every) or finished or stopping or evaluating
                 if sampling or measuring or saving:
                     check_weights(state.step, state.networks, saved)
                 if sampling:
@@ -110,6 +114,10 @@ def train(
                     if processes.is_first:
                         saved = write_checkpoint(run_dir, state, config, facts, code_version)
                     saved = processes.from_first(saved)
+                if evaluating and saved:
+                    record, best = evaluation.measure(saved)
+                    log.metrics(state.step, record.values)
+                    log.say(f"step {state.step}: {_scores(record, best)}")
                 if stopping and not finished:
                     log.finish()
                     log.say(f"stopped at step {state.step}; saved {saved}; the same command goes on from there")
@@ -122,6 +130,14 @@ def _named(numbers: torch.Tensor) -> dict[str, float]:
     """What `generator_step` and `discriminator_step` gave, by the names it is logged under."""
     names = ("generator_loss", "discriminator_loss", "discriminator_real_logit", "discriminator_fake_logit")
     return dict(zip(names, numbers.tolist(), strict=True))
+
+
+def _scores(record: MetricRecord, best: MetricRecord) -> str:
+    agreement = record.values.get("class agreement")
+    more = f", class agreement {agreement:.3f}" if agreement is not None else ""
+    earlier = f"best so far {best.headline_value:.4g} at step {best.step}"
+    known = "the best so far" if best.step == record.step else earlier
+    return f"{record.headline} {record.headline_value:.4g}{more}; {known}"
 
 
 def due(step: int, every: int) -> bool:

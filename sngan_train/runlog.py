@@ -108,12 +108,12 @@ class RunLog:
             self.say(f"step {step}/{self._total_steps}  {numbers}  {_duration(left_s)} left")
         self._warn(step, self._watch.discriminator_loss(values["discriminator_loss"]))
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+    def metrics(self, step: int, values: Mapping[str, float | None]) -> None:
         """Record what an evaluation of `step` found; a value that is not finite is null in the record."""
-        recorded = {name: value if math.isfinite(value) else None for name, value in values.items()}
-        append_record(self._stats, {"step": step, "metrics": recorded})
+        finite = {name: value for name, value in values.items() if value is not None and math.isfinite(value)}
+        append_record(self._stats, {"step": step, "metrics": {name: finite.get(name) for name in values}})
         if self._board:
-            self._board.scalars("metrics", values, step)
+            self._board.scalars("metrics", finite, step)
             self._board.flush()
 
     def samples(self, step: int, generator: Generator, class_names: Sequence[str]) -> None:
@@ -177,7 +177,7 @@ class SilentLog:
     def scalars(self, step: int, values: Mapping[str, float]) -> None:
         """Nothing."""
 
-    def metrics(self, step: int, values: Mapping[str, float]) -> None:
+    def metrics(self, step: int, values: Mapping[str, float | None]) -> None:
         """Nothing."""
 
     def samples(self, step: int, generator: Generator, class_names: Sequence[str]) -> None:

@@ -1,8 +1,12 @@
-"""Data sources by name: `digits`, `fashion-mnist`, `cifar10`, `cifar100`, `stl10`, `stl10-labeled`, `folder:PATH`."""
+"""Data sources by name: `digits`, `fashion-mnist`, `cifar10`, `cifar100`, `stl10`, `stl10-labeled`, `folder:PATH`.
+
+`fashion-mnist-test`, `cifar10-test`, `cifar100-test` and `stl10-test` are the test splits, to be measured against.
+"""
 
 from __future__ import annotations
 
 import difflib
+import functools
 import gzip
 from collections.abc import Callable
 from pathlib import Path
@@ -42,16 +46,36 @@ def load_data(config: DataConfig, report: Report = lambda text: None) -> ImageSo
     name, colon, argument = config.source.partition(":")
     if name == "folder" and colon:
         return load_folder(Path(argument).expanduser(), config, report)
-    if config.source in SOURCES:
+    if config.source in {**SOURCES, **TEST_SPLITS}:
         if config.residency == "stream":
             raise ConfigError(f"data.residency = stream is for folder:PATH; {config.source} is always held in memory")
-        return SOURCES[config.source](config, report)
+        return {**SOURCES, **TEST_SPLITS}[config.source](config, report)
     known = [*SOURCES, "folder:PATH"]
     if Path(config.source).exists():
         raise ConfigError(f"data source {config.source!r}: to read a folder or archive write folder:{config.source}")
     near = difflib.get_close_matches(config.source, known, n=1)
     advice = f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
     raise ConfigError(f"unknown data source {config.source!r}; {advice}")
+
+
+def test_split_of(source: str) -> str:
+    """The source of the test images that belong to the training images `source`.
+
+    A dataset's own test split; for `folder:PATH/train` the folder or archive member beside it, `test` or `val`.
+
+    Raises:
+        ConfigError: it has none that can be found.
+    """
+    base = source.removesuffix("-labeled")
+    if f"{base}-test" in TEST_SPLITS:
+        return f"{base}-test"
+    name, _, argument = source.partition(":")
+    path = Path(argument).expanduser()
+    if name == "folder" and path.name == "train":
+        for beside in ("test", "val"):
+            if (path.parent / beside).is_dir():
+                return f"folder:{path.parent / beside}"
+    raise ConfigError(f"{source} has no test split that could be found; name it with --real, as in --real folder:PATH")
 
 
 def digits_images(image_size: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -80,18 +104,18 @@ def _load_digits(config: DataConfig, report: Report) -> ImageData:
     )
 
 
-def _load_fashion_mnist(config: DataConfig, report: Report) -> ImageData:
+def _load_fashion_mnist(config: DataConfig, report: Report, *, train: bool = True) -> ImageData:
     from torchvision.datasets import FashionMNIST
 
     _unpack_system_fashion_mnist(report)
     report(f"looking for Fashion-MNIST in {CACHE}, downloading it if it is not there")
     remedy = " On Debian, `apt-get install dataset-fashion-mnist` brings it without a download."
-    downloaded = _download(lambda: FashionMNIST(str(CACHE), train=True, download=True), "Fashion-MNIST", remedy)
+    downloaded = _download(lambda: FashionMNIST(str(CACHE), train=train, download=True), "Fashion-MNIST", remedy)
     return ImageData(
         images=_with_channels(_fit(downloaded.data[:, None], config.image_size), config.channels),
         labels=downloaded.targets.long(),
         class_names=FASHION_MNIST_CLASSES,
-        origin=f"Fashion-MNIST, train split, 28x28 pixels padded or scaled to {config.image_size}",
+        origin=f"Fashion-MNIST, {_split(train)} split, 28x28 pixels padded or scaled to {config.image_size}",
     )
 
 
@@ -108,28 +132,28 @@ def _unpack_system_fashion_mnist(report: Report) -> None:
             partial.replace(target)
 
 
-def _load_cifar10(config: DataConfig, report: Report) -> ImageData:
+def _load_cifar10(config: DataConfig, report: Report, *, train: bool = True) -> ImageData:
     from torchvision.datasets import CIFAR10
 
-    return _cifar(CIFAR10, "CIFAR-10", config, report)
+    return _cifar(CIFAR10, "CIFAR-10", config, report, train=train)
 
 
-def _load_cifar100(config: DataConfig, report: Report) -> ImageData:
+def _load_cifar100(config: DataConfig, report: Report, *, train: bool = True) -> ImageData:
     from torchvision.datasets import CIFAR100
 
-    return _cifar(CIFAR100, "CIFAR-100", config, report)
+    return _cifar(CIFAR100, "CIFAR-100", config, report, train=train)
 
 
-def _cifar(dataset: Callable[..., Any], name: str, config: DataConfig, report: Report) -> ImageData:
-    """The train split of CIFAR-10 or -100, the latter with its fine labels."""
+def _cifar(dataset: Callable[..., Any], name: str, config: DataConfig, report: Report, *, train: bool) -> ImageData:
+    """A split of CIFAR-10 or -100, the latter with its fine labels."""
     report(f"looking for {name} in {CACHE}, downloading it if it is not there")
-    downloaded = _download(lambda: dataset(str(CACHE), train=True, download=True), name, FOLDER_REMEDY)
+    downloaded = _download(lambda: dataset(str(CACHE), train=train, download=True), name, FOLDER_REMEDY)
     images = torch.from_numpy(downloaded.data).permute(0, 3, 1, 2)  # (N, 3, 32, 32)
     return ImageData(
         images=_with_channels(_fit(images, config.image_size), config.channels),
         labels=torch.tensor(downloaded.targets),
         class_names=tuple(downloaded.classes),
-        origin=f"{name}, train split",
+        origin=f"{name}, {_split(train)} split",
     )
 
 
@@ -144,13 +168,13 @@ def _load_stl10(config: DataConfig, report: Report) -> ImageData:
     )
 
 
-def _load_stl10_labeled(config: DataConfig, report: Report) -> ImageData:
-    downloaded = _stl10("train", report)
+def _load_stl10_labeled(config: DataConfig, report: Report, *, train: bool = True) -> ImageData:
+    downloaded = _stl10(_split(train), report)
     return ImageData(
         images=_stl10_images(downloaded, config),
         labels=torch.from_numpy(downloaded.labels.astype(np.int64)),
         class_names=tuple(downloaded.classes),
-        origin=f"STL-10, train split, 96x96 pixels scaled to {config.image_size}",
+        origin=f"STL-10, {_split(train)} split, 96x96 pixels scaled to {config.image_size}",
     )
 
 
@@ -163,6 +187,10 @@ def _stl10(split: str, report: Report) -> Any:
 
 def _stl10_images(downloaded: Any, config: DataConfig) -> torch.Tensor:
     return _with_channels(_fit(torch.from_numpy(downloaded.data), config.image_size), config.channels)
+
+
+def _split(train: bool) -> str:
+    return "train" if train else "test"
 
 
 def _download(load: Callable[[], Any], name: str, remedy: str) -> Any:
@@ -208,4 +236,10 @@ SOURCES: dict[str, Callable[[DataConfig, Report], ImageData]] = {
     "cifar100": _load_cifar100,
     "stl10": _load_stl10,
     "stl10-labeled": _load_stl10_labeled,
+}
+TEST_SPLITS: dict[str, Callable[[DataConfig, Report], ImageData]] = {
+    "fashion-mnist-test": functools.partial(_load_fashion_mnist, train=False),
+    "cifar10-test": functools.partial(_load_cifar10, train=False),
+    "cifar100-test": functools.partial(_load_cifar100, train=False),
+    "stl10-test": functools.partial(_load_stl10_labeled, train=False),
 }

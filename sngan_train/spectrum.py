@@ -1,7 +1,8 @@
 """Singular values of every layer: what spectral normalisation is about, made visible.
 
-All numbers but `sigma` are of the weight that the layer computes with, W̄ (the raw one where nothing normalises it),
-read as a matrix of (outputs) × (everything else).
+All numbers but `sigma` and `exact_sigma` are of the weight that the layer computes with, W̄ (the raw one where nothing
+normalises it), read as a matrix of (outputs) × (everything else). That is not the convolution itself, whose norm is in
+`operator_norm`.
 """
 
 from __future__ import annotations
@@ -23,14 +24,27 @@ class LayerSpectrum:
     """One layer at one step.
 
     Attributes:
-        sigma: uᵀWv of the raw weight, by which the layer divides; without spectral norm the largest singular value.
+        sigma: uᵀWv of the raw weight, by which the layer divides; without spectral norm the largest singular value. An
+            averaged generator keeps a σ in place of u and v.
+        exact_sigma: σ(W) of the raw weight by decomposition, which `sigma` follows; None without spectral norm.
         singular_values: float64, largest first.
-        lag: |uᵀWv / σ(W) − 1|, how far the power iteration is behind; None without spectral norm.
     """
 
     sigma: float
+    exact_sigma: float | None
     singular_values: NDArray[np.float64]
-    lag: float | None
+
+    @property
+    def lag(self) -> float | None:
+        """|uᵀWv / σ(W) − 1|, how far the power iteration is behind, 0 for a zero weight; None without spectral norm."""
+        if self.exact_sigma is None:
+            return None
+        return abs(self.sigma / self.exact_sigma - 1.0) if self.exact_sigma else 0.0
+
+    @property
+    def reshaped_norm(self) -> float:
+        """The largest singular value of W̄: with spectral norm the bound that was asked for, off by the lag."""
+        return float(self.singular_values[0])
 
     @property
     def frobenius_norm(self) -> float:
@@ -77,14 +91,13 @@ def network_spectrum(network: nn.Module) -> dict[str, LayerSpectrum]:
     for name, layer in weight_layers(network):
         raw, used = layer.weight.double(), layer.normalized_weight().double()
         values = singular_values(layer.weight_matrix(used))
-        sigma, lag = float(values[0]), None
+        sigma, exact = float(values[0]), None
         if name in spectral:
             sigma = float(layer.estimated_sigma())
             # W̄ is a multiple of W, so its largest singular value tells W's without a second decomposition.
             norm = float(used.norm())
             exact = float(values[0]) * float(raw.norm()) / norm if norm else 0.0
-            lag = abs(sigma / exact - 1.0) if exact else 0.0
-        spectra[name] = LayerSpectrum(sigma=sigma, singular_values=values, lag=lag)
+        spectra[name] = LayerSpectrum(sigma=sigma, exact_sigma=exact, singular_values=values)
     return spectra
 
 

@@ -13,7 +13,20 @@ from sngan_train.presets import PRESETS
 
 HELP_LIMIT_S = 0.5
 FIRST_IMAGE_LIMIT_S = 2.0
-COMMANDS = ("demo", "presets", "train", "export", "sample", "serve", "healthcheck", "doctor", "bench")
+COMMANDS = (
+    "demo",
+    "presets",
+    "train",
+    "export",
+    "sample",
+    "serve",
+    "healthcheck",
+    "doctor",
+    "bench",
+    "evaluate",
+    "spectrum",
+    "study",
+)
 HEAVY = ("torch", "torchvision", "onnx", "onnxruntime", "sklearn", "numpy", "PIL")
 
 
@@ -168,6 +181,22 @@ BAD_COMMANDS = [
     (("serve", "good.onnx", "--host", "0.0.0.0"), 2, "--behind-proxy"),
     (("serve", "good.onnx", "--provider", "abacus"), 2, "provider must be one of"),
     (("healthcheck", "--management-url", "http://127.0.0.1:9"), 1, "not ready"),
+    (("evaluate",), 2, "name what to evaluate"),
+    (("evaluate", "nothing"), 1, "nothing: no such file"),
+    (("evaluate", "empty"), 1, "empty: no checkpoint in it yet"),
+    (("evaluate", "broken.toml"), 1, "broken.toml: not a readable ONNX generator"),
+    (("evaluate", "good.onnx", "--protocol", "papr"), 2, "did you mean paper"),
+    (("evaluate", "good.onnx", "--features", "inceptoin"), 2, "did you mean inception"),
+    (("evaluate", "good.onnx", "--weights", "raw"), 2, "averaged generator alone"),
+    (("evaluate", "good.onnx", "--weights", "best"), 2, "not one of ema, raw"),
+    (("evaluate", "good.onnx"), 2, "name them with --real"),
+    (("evaluate", "good.onnx", "--against", "empty"), 2, "has not been evaluated yet"),
+    (("evaluate", "good.onnx", "--features", "inception", "--inception-weights", "nothing.pth"), 1, "nothing.pth"),
+    (("study", "setings"), 2, "study 'setings' is unknown"),
+    (("study", "settings", "--scale", "huge"), 2, "known: tiny, small, paper"),
+    (("study", "settings", "--methods", "sm"), 2, "--methods 'sm' is not in this study"),
+    (("study", "settings", "--launcher", "slurm"), 2, "not one of local, ray"),
+    (("study", "settings", "--scale", "paper", "--steps", "5"), 2, "--steps goes with"),
     (("nonsense",), 2, "No such command"),
     (("train", "--nonsense"), 2, "No such option"),
     (("train", "--seed", "x"), 2, "Invalid value for '--seed'"),

@@ -35,7 +35,7 @@ def test_every_package_is_listed(project: dict) -> None:
 
 def test_the_promised_extras(project: dict) -> None:
     extras = project["project"]["optional-dependencies"]
-    assert set(extras) == {"train", "export", "serve", "cpu", "gpu", "openvino", "bench", "dev"}
+    assert set(extras) == {"train", "evaluate", "ray", "export", "serve", "cpu", "gpu", "openvino", "bench", "dev"}
     assert any(entry.startswith("onnxruntime-gpu[cuda,cudnn]") for entry in extras["gpu"])
     runtimes = ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino")
     for extra, entries in extras.items():  # no extra but its own brings one of the packages that exclude one another

@@ -48,6 +48,8 @@ def test_every_layer_is_told_as_it_computes(tiny_config: RunConfig) -> None:
         exact = float(torch.linalg.svdvals(layer.weight_matrix(layer.weight).double())[0])
         assert np.abs(spectrum.singular_values - used).max() <= SINGULAR_VALUE_TOLERANCE * used[0]
         assert spectrum.sigma == pytest.approx(float(layer.estimated_sigma()), rel=FLOAT32_TOLERANCE)
+        assert spectrum.exact_sigma == pytest.approx(exact, rel=FLOAT32_TOLERANCE)
+        assert spectrum.reshaped_norm == pytest.approx(used[0], rel=1e-12)
         assert spectrum.lag == pytest.approx(abs(spectrum.sigma / exact - 1.0), abs=FLOAT32_TOLERANCE)
         assert spectrum.frobenius_norm == pytest.approx(float(layer.normalized_weight().norm()), rel=FLOAT32_TOLERANCE)
         lags.append(spectrum.lag)
@@ -62,11 +64,16 @@ def test_plain_weights_have_a_sigma_and_no_lag(tiny_config: RunConfig) -> None:
     for name, layer in weight_layers(generator):
         exact = float(torch.linalg.svdvals(layer.weight_matrix(layer.weight).double())[0])
         assert spectra[name].sigma == pytest.approx(exact, rel=1e-12)
+        assert spectra[name].exact_sigma is None
         assert spectra[name].lag is None
 
 
 def spectrum_of(*values: float) -> LayerSpectrum:
-    return LayerSpectrum(sigma=values[0], singular_values=np.array(values), lag=None)
+    return LayerSpectrum(sigma=values[0], exact_sigma=None, singular_values=np.array(values))
+
+
+def test_a_zero_weight_has_no_lag() -> None:
+    assert LayerSpectrum(sigma=0.0, exact_sigma=0.0, singular_values=np.zeros(2)).lag == 0.0
 
 
 def test_the_effective_rank_counts_directions() -> None:
