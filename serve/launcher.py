@@ -38,6 +38,7 @@ JVM_OPTIONS = ("-Xmx512m", "-XX:+UseSerialGC", "-XX:-UsePerfData")
 KEPT_LOG_LINES = 500
 POLL_S = 0.1
 QUESTION_TIMEOUT_S = 5.0
+TRACEBACK_S = 10.0  # TorchServe may say that loading failed before it passes on the worker's traceback
 REST_OF_TRACEBACK_S = 1.0
 JAVA_START_S = 60.0  # 1 s on an idle machine
 STOP_S = 15.0  # java takes 2.4 ... 4.5 s after SIGTERM
@@ -254,14 +255,23 @@ def _wait_until_ready(process: subprocess.Popen[bytes], config: ServeConfig, log
                 f"TorchServe ended with code {process.returncode} while starting; {last_lines(log.lines_to_the_end())}"
             )
         if log.load_failed.is_set():
-            time.sleep(REST_OF_TRACEBACK_S)
-            raise StartError(f"the worker did not load the model: {failure_reason(log.lines())}")
+            raise StartError(f"the worker did not load the model: {_reason_for_not_loading(log)}")
         with contextlib.suppress(UnreachableError):
             statuses = worker_statuses(config.management_url, QUESTION_TIMEOUT_S)
             if statuses.count("READY") >= config.workers:
                 return
         time.sleep(POLL_S)
     raise StartError(f"no worker was ready after {limit_s:g} s; {last_lines(log.lines())}")
+
+
+def _reason_for_not_loading(log: _Log) -> str:
+    """Wait for the worker's traceback and for the rest of it: our handler's own words may come after another's."""
+    deadline = time.monotonic() + TRACEBACK_S
+    while failure_reason(log.lines()) is None and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    time.sleep(REST_OF_TRACEBACK_S)
+    lines = log.lines()
+    return failure_reason(lines) or last_lines(lines)
 
 
 def _require_torchserve() -> None:

@@ -32,8 +32,8 @@ def says_load_failed(line: str) -> bool:
     return any(mark in line for mark in LOAD_FAILED)
 
 
-def failure_reason(lines: Sequence[str]) -> str:
-    """The cause in one line: our handler's own words, else the first exception, else the last lines.
+def failure_reason(lines: Sequence[str]) -> str | None:
+    """The cause in one line: our handler's own words, else the first exception; None while neither is there.
 
     The first, because TorchServe tries another way after an ImportError and reports that one's failure last.
     """
@@ -46,7 +46,7 @@ def failure_reason(lines: Sequence[str]) -> str:
         if exception["text"].startswith("sngan: "):
             return exception["text"].removeprefix("sngan: ")
         exceptions.append(exception.group())
-    return exceptions[0] if exceptions else last_lines(lines)
+    return exceptions[0] if exceptions else None
 
 
 def last_lines(lines: Sequence[str]) -> str:

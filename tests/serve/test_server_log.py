@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve.server_log import LAST_LINES, failure_reason, is_shown, says_load_failed
+from serve.server_log import LAST_LINES, failure_reason, is_shown, last_lines, says_load_failed
 
 STAMP = "2026-01-31T12:00:00,000"
 
@@ -59,8 +59,10 @@ def test_else_the_first_exception_is() -> None:
     assert failure_reason(lines) == "ModuleNotFoundError: No module named 'numpy'"
 
 
-def test_else_the_last_lines() -> None:
-    reason = failure_reason([f"line {i}" for i in range(100)])
+def test_without_an_exception_the_last_lines_are_left() -> None:
+    lines = [f"line {i}" for i in range(100)]
+    assert failure_reason(lines) is None
+    reason = last_lines(lines)
     assert reason.splitlines()[1] == f"line {100 - LAST_LINES}"
     assert reason.splitlines()[-1] == "line 99"
-    assert failure_reason([]) == "it printed nothing"
+    assert last_lines([]) == "it printed nothing"

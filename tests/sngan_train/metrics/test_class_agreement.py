@@ -130,3 +130,10 @@ def test_what_is_refused() -> None:
         class_agreement(probe, features[:1, :2], torch.tensor([2]))
     with pytest.raises(ValueError, match="not a linear probe"):
         LinearProbe.from_arrays({"weights": np.zeros((2, 3)), "bias": np.zeros(3)})
+
+
+def test_a_fit_that_was_cut_short_is_used_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And no warning, which pytest would make an error, reaches the user."""
+    monkeypatch.setattr("sngan_train.metrics.class_agreement.MOST_ITERATIONS", 1)
+    features, labels = clusters(400, 0, 9.0)
+    assert LinearProbe.fit(features, labels, 2).held_out_accuracy > 0.9

@@ -29,7 +29,13 @@ def result(one: Cell, **fields: object) -> CellResult:
 
 def test_result_and_cell_survive_the_disk(tmp_path: Path) -> None:
     one = cell()
-    written = result(one, collapse_warnings=("step 3: flat",), record={"values": {"KID": 0.5}}, train_seconds=2.5)
+    written = result(
+        one,
+        collapse_warnings=("step 3: flat",),
+        record={"values": {"KID": 0.5}},
+        curve=((10, 0.75), (20, 0.5)),
+        train_seconds=2.5,
+    )
     assert read_result(tmp_path, one) is None
     write_result(tmp_path, written)
     assert read_result(tmp_path, one) == written

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,13 +72,29 @@ def test_a_worker_does_many_cells(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("stand_in")
-def test_what_a_report_raises_ends_the_workers(tmp_path: Path) -> None:
+def test_what_a_report_raises_ends_the_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[str]] = []
+    start = local_launcher.subprocess.Popen
+
+    def popen(*args: Any, **options: Any) -> "subprocess.Popen[str]":
+        started.append(start(*args, **options))
+        return started[-1]
+
     def interrupt(result: CellResult) -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr(local_launcher.subprocess, "Popen", popen)
     with pytest.raises(KeyboardInterrupt):
         launch_here(cells(), tmp_path, workers=2, threads=1, device="cpu", report=interrupt)
-    assert threading.active_count() < 10
+    assert all(process.poll() is not None for process in started)
+    assert all(pipe is not None and pipe.closed for process in started for pipe in (process.stdin, process.stdout))
+
+
+def test_a_stopped_worker_starts_no_process() -> None:
+    worker = Worker(1, 0, "cpu")
+    worker.stop(at_once=True)
+    with pytest.raises(ChildProcessError, match="stopped"):
+        worker.do({"task": "time"})
 
 
 def test_a_killed_worker_is_told_from_one_that_failed() -> None:
