@@ -20,7 +20,7 @@ def export(
     version: Annotated[str, typer.Option(help="The model's version, as the server shows it.")] = "1.0",
     truncation: Annotated[
         float | None,
-        typer.Option(help="Truncation where a request names none, above 0 up to 2. [default: no truncation]"),
+        typer.Option(help="Truncation where a request names none, above 0 up to 2.", show_default="no truncation"),
     ] = None,
     force: Annotated[bool, typer.Option(help="Replace the files of an earlier export.")] = False,
 ) -> None:

@@ -31,12 +31,13 @@ def sample(
             "--class", help="Name of a class, or its id unless names are digits; repeat it for one image of each."
         ),
     ] = None,
-    n: Annotated[int | None, typer.Option("-n", help="Images, 1 to 64. [default: 1, or one a --class]")] = None,
+    n: Annotated[int | None, typer.Option("-n", help="Images, 1 to 64.", show_default="1, or one a --class")] = None,
     seed: Annotated[int, typer.Option(help="0 to 4294967295; the same seed draws the same image.")] = 0,
     truncation: Annotated[
         float | None,
         typer.Option(
-            help="Bound on the latents, above 0 up to 2: smaller is cleaner and less varied. [default: the model's]"
+            help="Bound on the latents, above 0 up to 2: smaller is cleaner and less varied.",
+            show_default="the model's",
         ),
     ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The PNG to write.")] = Path("sample.png"),

@@ -25,21 +25,24 @@ def train(
         str | None,
         typer.Option(
             help="Forms of a whole iteration: plain, float32, float32-compiled, bfloat16, bfloat16-compiled, mimicry; "
-            "empty for none. [default: all that this machine can run]"
+            "empty for none.",
+            show_default="all that this machine can run",
         ),
     ] = None,
     step_form: Annotated[
         str | None,
         typer.Option(
-            help="Form of the discriminator updates, and of ours against mimicry. [default: the last of --forms beside "
-            "mimicry]"
+            help="Form of the discriminator updates, and of ours against mimicry.",
+            show_default="the last of --forms beside mimicry",
         ),
     ] = None,
     normalizations: Annotated[bool, typer.Option(help="Compare every method, not spectral norm alone.")] = False,
     pairs: Annotated[int, typer.Option(min=2, help="Discriminator updates of each method.")] = 31,
     rounds: Annotated[int, typer.Option(min=2, help="Whole iterations of each form.")] = 9,
     quick: Annotated[bool, typer.Option(help=f"--pairs {QUICK_PAIRS} --rounds {QUICK_ROUNDS}: a first look.")] = False,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads for PyTorch. [default: its own choice]")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads for PyTorch.", show_default="its own choice")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every single time.")] = False,
 ) -> None:

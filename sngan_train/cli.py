@@ -63,10 +63,11 @@ def train(
         str | None,
         typer.Option(
             help="What to learn from: digits, fashion-mnist, cifar10, cifar100, stl10, stl10-labeled, or folder:PATH "
-            "with a directory, tar or zip that holds one folder a class. [default: the preset's]"
+            "with a directory, tar or zip that holds one folder a class.",
+            show_default="the preset's",
         ),
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="The run's folder. [default: runs/PRESET]")] = None,
+    run: Annotated[Path | None, typer.Option(help="The run's folder.", show_default="runs/PRESET")] = None,
     set_: Annotated[
         list[str] | None,
         typer.Option(
@@ -78,20 +79,29 @@ def train(
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings, laid over the preset.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int | None, typer.Option(help="Shorthand for --set training.seed=N.")] = None,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Steps between evaluations, of which the best checkpoint is kept; 0 is never. Shorthand for --set "
+            "training.evaluate_every=N.",
+            show_default="the preset's",
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option(help="Print the whole config as JSON and stop.")] = False,
 ) -> None:
     """Train a generator, or go on training: the same command again resumes the run.
 
-    Prints the run's folder. Settings are laid over one another in the order preset, --config, --data, --seed,
-    --set; `sngan train --preset NAME --dry-run` shows them all.
+    Prints the run's folder. Settings are laid over one another in the order preset, --config, --data, --seed
+    and --evaluate-every, --set; `sngan train --preset NAME --dry-run` shows them all.
     """
     resolved = find_preset(preset)
     if config is not None:
         resolved = resolved.override(_read_toml(config))
     if data is not None:
         resolved = resolved.override({"data": {"source": data}})
-    if seed is not None:
-        resolved = resolved.override({"training": {"seed": seed}})
+    shorthands = {"seed": seed, "evaluate_every": evaluate_every}
+    resolved = resolved.override({"training": {key: value for key, value in shorthands.items() if value is not None}})
     resolved = resolved.override(parse_assignments(set_ or []))
     if dry_run:
         print(json.dumps(resolved.to_dict(), indent=2))

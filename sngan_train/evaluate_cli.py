@@ -27,7 +27,7 @@ def evaluate(
     protocol: Annotated[str, typer.Option(help=f"How to measure: {', '.join(PROTOCOLS)}.")] = "quick",
     features: Annotated[
         str | None,
-        typer.Option(help="Whose features: inception or efficientnet-lite0. [default: the protocol's]"),
+        typer.Option(help="Whose features: inception or efficientnet-lite0.", show_default="the protocol's"),
     ] = None,
     inception_weights: Annotated[
         Path | None, typer.Option(help="The file of the Inception network, if it shall not be downloaded.")
@@ -36,7 +36,7 @@ def evaluate(
         str, typer.Option(help="ema, the averaged generator, or raw, the one that was trained.")
     ] = "ema",
     real: Annotated[
-        str | None, typer.Option(help="The real images, as --data of `sngan train`. [default: the run's own]")
+        str | None, typer.Option(help="The real images, as --data of `sngan train`.", show_default="the run's own")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the generated images.")] = 0,
     against: Annotated[

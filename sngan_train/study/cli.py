@@ -27,23 +27,25 @@ def study(
     name: Annotated[str, typer.Argument(help=f"Which: {', '.join(STUDIES)}.")],
     scale: Annotated[str, typer.Option(help="tiny, small or paper: size of images and networks, steps.")] = "tiny",
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The study's folder. [default: studies/SCALE]")
+        Path | None, typer.Option("--output", "-o", help="The study's folder.", show_default="studies/SCALE")
     ] = None,
     data: Annotated[
         str | None, typer.Option(help="Images in place of the paper's, as --data of `sngan train`.")
     ] = None,
-    methods: Annotated[str, typer.Option(help="Only these, as in sn,wgan-gp. [default: all of the study's]")] = "",
-    settings: Annotated[str, typer.Option(help="Only these, as in A,D. [default: all]")] = "",
-    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each cell. [default: the scale's]")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Generator updates. [default: the scale's]")] = None,
+    methods: Annotated[str, typer.Option(help="Only these, as in sn,wgan-gp.", show_default="all of the study's")] = "",
+    settings: Annotated[str, typer.Option(help="Only these, as in A,D.", show_default="all")] = "",
+    seeds: Annotated[int | None, typer.Option(min=1, help="Runs of each cell.", show_default="the scale's")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Generator updates.", show_default="the scale's")] = None,
     conditional: Annotated[
         bool, typer.Option("--conditional", help="Conditional networks, which the paper's table and settings are not.")
     ] = False,
     launcher: Annotated[str, typer.Option(help="local, or ray: a Ray cluster.")] = "local",
-    at_once: Annotated[int | None, typer.Option(min=1, help="Cells at once. [default: as many as fit]")] = None,
+    at_once: Annotated[int | None, typer.Option(min=1, help="Cells at once.", show_default="as many as fit")] = None,
     threads: Annotated[int, typer.Option(min=1, help="Of each cell, on a CPU.")] = 1,
     gpus: Annotated[float, typer.Option(min=0, help="Of each cell, on Ray.")] = 0.0,
-    ray_address: Annotated[str | None, typer.Option(help="Of the cluster. [default: a Ray of this machine]")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Of the cluster.", show_default="a Ray of this machine")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the cells and an estimate of time, and stop.")
