@@ -1,4 +1,4 @@
-"""Contract C: `sngan.mar`, built by torch-model-archiver and then made reproducible."""
+"""Contract C: `sngan.mar`, built by torch-model-archiver, then made reproducible and sealed."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 
 from export.errors import ExportError
+from export.seal import ARCHIVE_SEAL, UNSEALED, seal
 
 MODEL_NAME = "sngan"
 ARCHIVE_NAME = f"{MODEL_NAME}.mar"
@@ -37,8 +39,10 @@ handler:
 """
 
 
-def write_archive(generator: Path, version: str, output: Path) -> None:
-    """Pack `generator` (an ONNX file) with the handler to `output`; equal inputs give equal bytes.
+def write_archive(generators: Sequence[Path], version: str, output: Path) -> None:
+    """Pack `generators` (ONNX files, the one to serve first) with the handler to `output`.
+
+    Equal inputs give equal bytes.
 
     Raises ExportError with the archiver's own words if it fails.
     """
@@ -47,13 +51,15 @@ def write_archive(generator: Path, version: str, output: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="sngan-archive-") as private:
         folder = Path(private)
         _stage_handlers(folder / "extra" / "handlers")
+        for other in generators[1:]:
+            shutil.copyfile(other, folder / "extra" / other.name)
         config = folder / "model-config.yaml"
         config.write_text(MODEL_CONFIG, encoding="utf-8")
         command = [
             sys.executable, "-m", "model_archiver.model_packaging",
             "--model-name", MODEL_NAME,
             "--version", version,
-            "--serialized-file", str(generator),
+            "--serialized-file", str(generators[0]),
             "--handler", str(folder / "extra" / "handlers" / HANDLER_FILE),
             "--extra-files", str(folder / "extra"),
             "--config-file", str(config),
@@ -69,7 +75,8 @@ def write_archive(generator: Path, version: str, output: Path) -> None:
                 f"torch-model-archiver failed: {reason[-1] if reason else f'exit code {done.returncode}'}; "
                 "is it installed? `pip install 'sngan[export]'`"
             )
-        _make_reproducible(archive, output)
+        rebuilt = _reproducible(archive, folder / "reproducible.mar")
+        output.write_bytes(seal(rebuilt.read_bytes(), ARCHIVE_SEAL))
 
 
 def _stage_handlers(folder: Path) -> None:
@@ -78,9 +85,14 @@ def _stage_handlers(folder: Path) -> None:
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("__pycache__", "py.typed", "*.pyc"))
 
 
-def _make_reproducible(archive: Path, output: Path) -> None:
-    """Copy the archive with its entries sorted and every time of creation fixed."""
-    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(output, "w", zipfile.ZIP_DEFLATED) as target:
+def _reproducible(archive: Path, rebuilt: Path) -> Path:
+    """Copy the archive with its entries sorted, every time of creation fixed, and room for its seal.
+
+    Nothing is compressed: what deflate makes of a file depends on the zlib that Python was built with, and trained
+    weights hardly shrink. The seal is the archive's comment, its last bytes, which every reader of zip files skips.
+    """
+    with zipfile.ZipFile(archive) as source, zipfile.ZipFile(rebuilt, "w", zipfile.ZIP_STORED) as target:
+        target.comment = json.dumps({ARCHIVE_SEAL: UNSEALED}).encode()
         for name in sorted(source.namelist()):
             if name.endswith("/"):
                 continue
@@ -90,6 +102,7 @@ def _make_reproducible(archive: Path, output: Path) -> None:
                 manifest["createdOn"] = FIXED_CREATION_TIME
                 content = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
             entry = zipfile.ZipInfo(name, FIXED_ZIP_TIME)
-            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.create_system = 3  # Unix, on any system: the permissions are written in its way
             entry.external_attr = 0o644 << 16
             target.writestr(entry, content)
+    return rebuilt

@@ -17,14 +17,36 @@ app = typer.Typer(no_args_is_help=True)
 def export(
     run: Annotated[Path, typer.Argument(help="A run's folder (its newest checkpoint is taken) or a checkpoint's.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write; it must not exist.")],
+    precision: Annotated[
+        str,
+        typer.Option(
+            help="fp32, fp16 (for CUDA and TensorRT), int8 (for the CPU); several with commas. fp32 is always written, "
+            "the others only if their images stay close enough to its own."
+        ),
+    ] = "fp32",
+    target: Annotated[
+        str,
+        typer.Option(
+            help="Whose runtime the graph is made fast for: cpu, gpu, or portable, the plainest one. The first is "
+            "generator.onnx, each other one is a file beside it; all draw the same."
+        ),
+    ] = "cpu,portable",
     version: Annotated[str, typer.Option(help="The model's version, as the server shows it.")] = "1.0",
     truncation: Annotated[
         float | None,
-        typer.Option(help="Truncation where a request names none, above 0 up to 2.", show_default="no truncation"),
+        typer.Option(
+            help="Truncation where a request names none, above 0 up to 2.",
+            show_default="no truncation",
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option(help="Replace the files of an earlier export.")] = False,
+    licence: Annotated[
+        str | None,
+        typer.Option("--licence", "--license", help="Of the model, for its card.", show_default="not stated"),
+    ] = None,
+    triton: Annotated[bool, typer.Option("--triton", help="Also write a Triton model repository.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the files of an earlier export.")] = False,
 ) -> None:
-    """Write generator.onnx and sngan.mar, after proving that they draw what was trained.
+    """Write verified ONNX files, a TorchServe archive, a model card and a report of what was proven.
 
     Prints the folder. Exit code 3 means that the proof failed and nothing was written.
     """
@@ -38,11 +60,22 @@ def export(
         output,
         version=version,
         default_truncation=truncation,
+        targets=_names(target),
+        precisions=_names(precision),
+        licence=licence,
+        triton=triton,
         force=force,
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )
     print(output)
+    for refused in exported.refused:
+        print(f"{refused} was not written: export_report.json says why", file=sys.stderr)
     print(
-        f"next: sngan sample {exported.generator} -o images.png, or sngan serve {exported.archive}",
+        f"next: sngan sample {exported.generator} -o images.png, sngan verify {output}, or sngan serve "
+        f"{exported.archive}",
         file=sys.stderr,
     )
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]

@@ -32,16 +32,29 @@ def fold_spectral_norm(unfolded: Generator, config: RunConfig, num_classes: int)
     return folded.eval().requires_grad_(False)
 
 
-def sigma_report(unfolded: Generator, folded: Generator, lipschitz: float) -> list[dict[str, Any]]:
-    """For every normalised layer: the σ that was divided by, and the largest singular value that is left.
+def require_finite(network: Generator) -> None:
+    """Raise VerificationError, naming the tensor, where a weight or a statistic is not finite."""
+    for name, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise VerificationError(
+                f"the checkpoint's {name}: holds values that are not finite; export an earlier checkpoint of the run"
+            )
 
-    Raises VerificationError where what is left is not the Lipschitz constant.
+
+def sigma_report(unfolded: Generator, folded: Generator, lipschitz: float) -> list[dict[str, Any]]:
+    """For every normalised layer: the σ that was divided by, σ of the raw weight, and what is left of it.
+
+    `sigma` is the checkpoint's; `sigma_svd` and `folded_sigma`, the largest singular values of the raw and of the
+    folded weight, are by SVD in float64. A network without spectral norm has an empty report.
+
+    Raises VerificationError where what is left is not the Lipschitz constant within FOLDED_SIGMA_RTOL.
     """
     weights = dict(folded.named_parameters())
     report = []
     for name, layer in spectral_layers(unfolded):
+        raw = float(exact_sigma(layer.weight_matrix(layer.weight)))
         left = float(exact_sigma(layer.weight_matrix(weights[f"{name}.weight"])))
-        report.append({"layer": name, "sigma": float(layer.estimated_sigma()), "folded_sigma": left})
+        report.append({"layer": name, "sigma": float(layer.estimated_sigma()), "sigma_svd": raw, "folded_sigma": left})
         if not abs(left - lipschitz) <= FOLDED_SIGMA_RTOL * lipschitz:
             raise VerificationError(
                 f"layer {name}: the folded weight's largest singular value is {left:.6f}, not {lipschitz}; "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import logging
 import warnings
@@ -12,6 +13,7 @@ from pathlib import Path
 import onnx
 import torch
 
+from export.seal import GENERATOR_SEAL, UNSEALED, seal
 from handlers.metadata import METADATA_KEY, GeneratorMetadata
 from sngan_train.models import Generator
 
@@ -53,10 +55,14 @@ def generator_to_onnx(folded: Generator) -> onnx.ModelProto:
 
 
 def write_with_metadata(model: onnx.ModelProto, metadata: GeneratorMetadata, path: Path) -> None:
-    """Put `metadata` into `model`, check it, and write one file. Equal models give equal bytes."""
-    onnx.helper.set_model_props(model, {METADATA_KEY: metadata.to_json()})
+    """Put `metadata`, with a seal in its provenance, into `model`, check it, and write one file.
+
+    Equal models give equal bytes.
+    """
+    sealed = dataclasses.replace(metadata, provenance={**metadata.provenance, GENERATOR_SEAL: UNSEALED})
+    onnx.helper.set_model_props(model, {METADATA_KEY: sealed.to_json()})
     onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    path.write_bytes(seal(model.SerializeToString(deterministic=True), GENERATOR_SEAL))
 
 
 def traces_of_power_iteration(model: onnx.ModelProto) -> list[str]:

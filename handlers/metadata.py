@@ -33,6 +33,7 @@ class GeneratorMetadata:
         color_mode: "L" or "RGB".
         default_truncation: used where a request names none; None is no bound, and the rule for uniform latents.
         precision: "float32", "float16" or "int8".
+        target: whose runtime the graph is written for, "cpu", "gpu" or "portable"; all are the same function.
         training: data source and facts, preset, step, EMA.
         metrics: metric records, each with its protocol.
         provenance: hashes and versions of what the file was made from.
@@ -50,6 +51,7 @@ class GeneratorMetadata:
     color_mode: str
     default_truncation: float | None = None
     precision: str = "float32"
+    target: str = "portable"
     training: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     metrics: tuple[Mapping[str, Any], ...] = ()
     provenance: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -99,7 +101,7 @@ class GeneratorMetadata:
 
 def _check(metadata: GeneratorMetadata) -> None:
     """Refuse facts that no consumer could act on, before one of them fails far from here."""
-    for name in ("name", "version", "precision"):
+    for name in ("name", "version", "precision", "target"):
         value = getattr(metadata, name)
         if not isinstance(value, str):
             raise ValueError(f"{name} must be a string, got {value!r}")

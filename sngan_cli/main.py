@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 import export.cli
+import export.verify_cli
 import serve.cli
 import sngan_cli.bench
 import sngan_cli.demo
@@ -45,6 +46,7 @@ for part in (
     sngan_train.evaluate_cli,
     sngan_cli.sample,
     export.cli,
+    export.verify_cli,
     serve.cli,
     sngan_train.spectrum_cli,
     sngan_train.study.cli,

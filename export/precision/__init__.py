@@ -1,0 +1,1 @@
+"""A generator in fewer bits: converted, compared with float32, and refused where it draws something else."""

@@ -1,0 +1,45 @@
+"""What a rewrite is, and how one is applied wherever it fits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+Match = TypeVar("Match")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Rewrite(Generic[Match]):
+    """One algebraic identity of graphs.
+
+    Attributes:
+        name: the file's name; reports count by it.
+        applies: what `rewrite` needs to know if the identity holds with this node as its last one, else None. Reads only.
+        rewrite: puts the equal form in the match's place; the replaced value's name goes on. Shared constants are left
+            as they are.
+    """
+
+    name: str
+    applies: Callable[[ir.Node], Match | None]
+    rewrite: Callable[[Match], None]
+
+
+def apply_everywhere(rewrite: Rewrite[Match], model: ir.Model) -> int:
+    """Apply `rewrite` to every node where it fits, first to last; the number of times.
+
+    What nobody uses any more, nodes and constants, is removed after each time, so that "the only user" stays true.
+    """
+    count = 0
+    for node in list(model.graph):
+        if node.graph is None:  # an earlier application removed it
+            continue
+        match = rewrite.applies(node)
+        if match is not None:
+            rewrite.rewrite(match)
+            RemoveUnusedNodesPass()(model)
+            count += 1
+    return count

@@ -1,0 +1,1 @@
+"""The JSON Schemas of what an export writes; `export/schema.py` reads them."""
