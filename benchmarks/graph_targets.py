@@ -2,10 +2,10 @@
 
     python benchmarks/graph_targets.py [preset[:channels[:network]] ...]
 
-Runs on ONNX Runtime's CPU provider as the server does: every core, no spinning. Contenders take turns; the ratios are of
-one round's times. "one by one" is 16 images in 16 runs, as the server draws on this provider; "batch 16" is one run. The
-networks are untrained; biases, tables and statistics are drawn at random, since zeros and ones would let the exporter and
-ONNX Runtime leave out what trained networks need.
+Runs on ONNX Runtime's CPU provider as the server does: every core, no spinning. Contenders take turns; the ratios are
+of one round's times. "one by one" is 16 images in 16 runs, as the server draws on this provider; "batch 16" is one run.
+The networks are untrained; biases, tables and statistics are drawn at random, since zeros and ones would let the
+exporter and ONNX Runtime leave out what trained networks need.
 """
 
 from __future__ import annotations

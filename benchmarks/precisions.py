@@ -84,7 +84,7 @@ def by_the_library(model: onnx.ModelProto, metadata: GeneratorMetadata) -> onnx.
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self.draws = serving_draws(metadata, seed=CALIBRATION_SEED, count=CALIBRATION_IMAGES, batch=BATCH)
+            self.draws = serving_draws(metadata, seed=CALIBRATION_SEED, images=range(CALIBRATION_IMAGES), batch=BATCH)
 
         def get_next(self) -> dict[str, Any] | None:
             draw = next(self.draws, None)
@@ -137,7 +137,7 @@ def compare(wanted: str) -> None:
         portable, metadata = untrained(preset, int(channels) if channels else None)
     models = contenders(portable, metadata)
     sessions = {name: open_session(model) for name, model in models.items()}
-    draws = list(serving_draws(metadata, seed=GATE_SEED, count=COMPARED, batch=BATCH))
+    draws = list(serving_draws(metadata, seed=GATE_SEED, images=range(COMPARED), batch=BATCH))
     references = [to_uint8(draw_images(sessions[BASELINE], draw)) for draw in draws]
     clock = device_clock(torch.device("cpu"))
     print(f"{wanted}: {usable_cores()} cores, {ROUNDS} rounds of {BATCH} images, PSNR over {COMPARED} images")

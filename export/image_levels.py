@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -12,8 +14,9 @@ IMAGE, IMAGE_LEVELS = "image", "image_u8"
 def add_image_levels(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of `model` with output 1 `image_u8`: uint8 (batch, height, width, channels).
 
-    It is clip(round-half-even((image + 1) · 127.5), 0, 255), in float32 and in this order, as `handlers.session.to_uint8`
-    computes it. A server that asks for it alone copies a quarter of the bytes and does no arithmetic.
+    It is clip(round-half-even((image + 1) · 127.5), 0, 255), in float32 and in this order, as
+    `handlers.session.to_uint8` computes it. A server that asks for it alone copies a quarter of the bytes and does no
+    arithmetic.
 
     `model` has the one output `image`, float32 (batch, channels, height, width) in [-1, 1].
     """
@@ -24,8 +27,8 @@ def add_image_levels(model: onnx.ModelProto) -> onnx.ModelProto:
     result.CopyFrom(model)
     graph = result.graph
     for name, value in (("one", 1.0), ("half_range", 127.5), ("darkest", 0.0), ("lightest", 255.0)):
-        graph.initializer.append(numpy_helper.from_array(np.float32(value), f"{IMAGE_LEVELS}.{name}"))
-    steps = (
+        graph.initializer.append(numpy_helper.from_array(np.array(value, np.float32), f"{IMAGE_LEVELS}.{name}"))
+    steps: tuple[tuple[str, tuple[str, ...], str | None, dict[str, Any]], ...] = (
         ("Add", (IMAGE, "one"), "from_zero", {}),
         ("Mul", ("from_zero", "half_range"), "scaled", {}),
         ("Round", ("scaled",), "rounded", {}),

@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 import torch
 
-from export.check_folder import EXPORT_FORMAT, REPORT_NAME
+from export.check_folder import EXPORT_FORMAT
 from export.parity import BATCH_SIZES, SEED, Batch, Parity
 from export.seal import REPORT_SEAL, sealed_json
 from handlers.metadata import GeneratorMetadata

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from handlers.errors import Detail, RequestError
 
 # In the order of our own preference.
-MEDIA_TYPES = {"png": "image/png", "json": "application/json"}
+MEDIA_TYPES = {
+    "png": "image/png",
+    "json": "application/json",
+    "webp": "image/webp",
+    "jpeg": "image/jpeg",
+    "zip": "application/zip",
+    "npy": "application/x-npy",  # NumPy's own format has no registered name; this is the usual one
+}
 
 
-def format_for(accept: str | None) -> str:
-    """The name of the format that `accept` likes best; "png" without the header.
+def format_for(accept: str | None, offered: Sequence[str] = tuple(MEDIA_TYPES)) -> str:
+    """The name of the format that `accept` likes best; the first of those `offered` without the header.
 
-    Of two formats that it likes equally, the one that it names more exactly wins, then png.
+    Of two formats that it likes equally, the one that it names more exactly wins, then the first.
 
     Raises:
-        RequestError: 406 when it takes none of our media types.
+        RequestError: 406 when it takes none of those offered.
     """
     if accept is None or not accept.strip():
-        return "png"
+        return offered[0]
     ranges = [entry for entry in map(_media_range, accept.split(",")) if entry is not None]
     best_name, best_rank = "", (0.0, 0)
-    for name, media_type in MEDIA_TYPES.items():
+    for name in offered:
+        media_type = MEDIA_TYPES[name]
         patterns = ("*/*", f"{media_type.partition('/')[0]}/*", media_type)
         # The most exact pattern that matches gives the quality, whatever the others say.
         matches = [(patterns.index(pattern), quality) for pattern, quality in ranges if pattern in patterns]
@@ -29,7 +39,7 @@ def format_for(accept: str | None) -> str:
             if quality > 0 and (quality, exactness) > best_rank:
                 best_name, best_rank = name, (quality, exactness)
     if not best_name:
-        allowed = ", ".join(MEDIA_TYPES.values())
+        allowed = ", ".join(MEDIA_TYPES[name] for name in offered)
         raise RequestError(
             406,
             "NotAcceptable",

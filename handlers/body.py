@@ -35,13 +35,16 @@ def read_fields(data: Mapping[str, Any], headers: Mapping[str, str]) -> dict[str
     """The fields of one request; an empty body has none.
 
     Args:
-        data: one element of what TorchServe gives `handle`: the body under "body", or a form's fields.
+        data: one element of what TorchServe gives `handle`: the body under "body", or a form's fields; over gRPC the
+            entries of `input`, where the body may be called "data" too.
         headers: the request's headers, names in lower case.
 
     Raises:
         RequestError: 415 when the body is not sent as JSON, 400 when it is not JSON or not an object.
     """
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if set(data) == {"data"} and not media_type:
+        data = {"body": data["data"]}  # gRPC, by the name that TorchServe's own examples give a body
     extra = sorted(name for name in data if name != "body")
     if media_type.startswith(("application/x-www-form-urlencoded", "multipart/")):
         # `curl -d '{"n": 4}'` without a content type arrives as a form with no fields at all.

@@ -18,6 +18,10 @@ class ProviderError(HandlersError):
     """An ONNX Runtime execution provider was asked for and did not load."""
 
 
+class PictureError(HandlersError):
+    """A picture was to say how it was made, and does not."""
+
+
 class LatentError(HandlersError, ValueError):
     """Latents were asked for that the model's distribution does not have."""
 

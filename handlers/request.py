@@ -1,30 +1,39 @@
 """What one request asks for, checked: fields → `ImageRequest`.
 
-Every field may be left out. An unknown field is refused with the nearest known name, because a misspelt field
-that is ignored gives a wrong picture without a word. All that is wrong is said at once, field by field.
+Every field may be left out. An unknown field is refused with the nearest known name, and so is one that would
+have no effect, because a field that is ignored gives a wrong picture without a word. All that is wrong is said
+at once, field by field.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import re
 import secrets
 from collections.abc import Mapping
 from typing import Any
 
 from handlers.accept import MEDIA_TYPES, format_for
-from handlers.body import read_fields, shown
-from handlers.errors import Detail, RequestError
+from handlers.body import shown
+from handlers.checks import boolean, choice, error_of, integer, is_number, refuse_unknown
+from handlers.classes import class_ids
+from handlers.errors import Detail
 from handlers.latents import MAX_SEED
 from handlers.metadata import GeneratorMetadata
 
-FIELDS = ("class", "n", "seed", "truncation", "format")
+FIELDS = (
+    "class", "n", "seed", "truncation", "z", "return_z",
+    "format", "image_format", "quality", "layout", "columns", "padding", "scale",
+)  # fmt: skip
 MAX_IMAGES = 64
 MAX_TRUNCATION = 2.0
-MAX_DETAILS = 10  # a body of a megabyte can hold a hundred thousand wrong fields
-DIGITS = re.compile(r"[0-9]{1,64}")
-MAX_HINTED_CHARACTERS = 64  # looking for the nearest name takes time that grows with the square of the length
+# A normal latent is never beyond 9; far beyond, a float16 network's sums overflow.
+MAX_Z = 100.0
+MAX_PADDING = 32
+MAX_SCALE = 8
+MAX_QUALITY = 100
+LAYOUTS = ("single", "grid")
+PICTURE_FORMATS = ("png", "jpeg", "webp")  # one file for all images; the others keep them apart
+GRID_PADDING = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,32 +42,49 @@ class ImageRequest:
 
     Attributes:
         n: images, 1 ... 64.
-        seed: 0 ... 2**32 - 1; image i depends on (seed, i, class, truncation) alone.
+        seed: 0 ... 2**32 - 1; image i depends on (seed, i, class, truncation) alone. With `z` it decides no more than
+            the classes that were left to it.
         classes: one class id an image, or None: each image's class comes from the seed. Always None for an
             unconditional model.
         truncation: the bound t of |z| ≤ t, or None: no bound.
-        format: "png" or "json".
+        z: the latents themselves, one row an image, or None: they are drawn.
+        return_z: whether the answer lists the latents.
+        format: one of `MEDIA_TYPES`.
+        image_format: how the images in a zip or json answer are encoded.
+        quality: 1 ... 100 for JPEG and WebP. None is 90 for JPEG, and for WebP no loss at all.
+        layout: "single" or "grid" for a format that is one picture; None is single for n = 1, else grid.
+        columns: images a row of a grid; None makes it nearly square.
+        padding: black pixels around each image of a grid, 0 ... 32.
+        scale: nearest-neighbour enlargement, 1 ... 8; of a grid's padding too.
     """
 
     n: int
     seed: int
     classes: tuple[int, ...] | None
     truncation: float | None
+    z: tuple[tuple[float, ...], ...] | None = None
+    return_z: bool = False
     format: str = "png"
+    image_format: str = "png"
+    quality: int | None = None
+    layout: str | None = None
+    columns: int | None = None
+    padding: int = GRID_PADDING
+    scale: int = 1
 
+    @property
+    def is_grid(self) -> bool:
+        """Whether the answer is one picture of many places."""
+        if self.format not in PICTURE_FORMATS:
+            return False
+        return self.n > 1 if self.layout is None else self.layout == "grid"
 
-def parse_request(data: Mapping[str, Any], headers: Mapping[str, str], metadata: GeneratorMetadata) -> ImageRequest:
-    """The request behind one element of what TorchServe gives `handle`.
-
-    Args:
-        data: the body under "body", or a form's fields.
-        headers: names in lower case.
-        metadata: of the model that will answer.
-
-    Raises:
-        RequestError: 400, 406, 415 or 422.
-    """
-    return request_from_fields(read_fields(data, headers), metadata, headers.get("accept"))
+    @property
+    def encoding(self) -> str:
+        """The image file format inside the answer, whatever that is; "" where there is none."""
+        if self.format in PICTURE_FORMATS:
+            return self.format
+        return "" if self.format == "npy" else self.image_format
 
 
 def request_from_fields(
@@ -72,64 +98,35 @@ def request_from_fields(
     Raises:
         RequestError: 400 for an unknown field, 422 for a value that cannot be taken, 406 for `accept`.
     """
-    unknown = [_unknown_field(name) for name in fields if name not in FIELDS]
-    if unknown:
-        raise _error(400, "UnknownField", unknown)
+    refuse_unknown(fields, FIELDS)
 
     problems: list[Detail] = []
-    names_or_ids = fields.get("class")
-    default_n = 1
-    if isinstance(names_or_ids, list) and 1 <= len(names_or_ids) <= MAX_IMAGES:
-        default_n = len(names_or_ids)
-    n = _integer("n", fields.get("n", default_n), 1, MAX_IMAGES, problems)
-    seed = _integer("seed", fields.get("seed", 0), 0, MAX_SEED, problems)
+    n = integer("n", fields.get("n", _default_n(fields)), 1, MAX_IMAGES, problems)
+    seed = integer("seed", fields.get("seed", 0), 0, MAX_SEED, problems)
     if "seed" not in fields:
         seed = secrets.randbelow(MAX_SEED + 1)
-    classes = _classes(names_or_ids, n, metadata, problems)
-    truncation = metadata.default_truncation
-    if "truncation" in fields:
+    classes = class_ids(fields.get("class"), n, metadata, problems)
+    z, truncation = None, metadata.default_truncation
+    if "z" in fields:
+        z, truncation = _latents(fields, n, metadata, problems), None
+    elif "truncation" in fields:
         truncation = _truncation(fields["truncation"], metadata, problems)
-    chosen_format = _format(fields["format"], problems) if "format" in fields else ""
+    chosen = choice("format", fields["format"], MEDIA_TYPES, problems) if "format" in fields else format_for(accept)
+    form = _form(fields, n, problems)
+    if chosen and not problems:
+        _refuse_without_effect(fields, chosen, n, problems)
     if problems:
-        raise _error(422, "InvalidField", problems)
-    return ImageRequest(
-        n=n, seed=seed, classes=classes, truncation=truncation, format=chosen_format or format_for(accept)
-    )
+        raise error_of(422, "InvalidField", problems)
+    return ImageRequest(n=n, seed=seed, classes=classes, truncation=truncation, z=z, format=chosen, **form)
 
 
-def _error(code: int, type: str, details: list[Detail]) -> RequestError:
-    """All of `details` in one error; its message is the first, with the number of the others."""
-    first = details[0]
-    more = f" (and {len(details) - 1} more, see details)" if len(details) > 1 else ""
-    message = f"{first.field}: {first.reason}; allowed: {first.allowed}{more}"
-    return RequestError(code, type, message, details[:MAX_DETAILS])
-
-
-def _unknown_field(name: str) -> Detail:
-    return Detail(
-        field=shown(name)[1:-1],
-        reason=f"unknown field{_hint(name, FIELDS)}",
-        allowed=", ".join(FIELDS),
-    )
-
-
-def _hint(given: str, known: tuple[str, ...]) -> str:
-    """`, did you mean "frog"?` or nothing. Letter case does not count."""
-    if len(given) > MAX_HINTED_CHARACTERS:
-        return ""
-    by_folded = {name.casefold(): name for name in known}
-    close = difflib.get_close_matches(given.casefold(), by_folded, n=1)
-    return f", did you mean {shown(by_folded[close[0]])}?" if close else ""
-
-
-def _integer(field: str, value: Any, low: int, high: int, problems: list[Detail]) -> int:
-    """`value` if it is an integer from `low` to `high`; else `low`, and one more problem."""
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if is_integer and low <= value <= high:
-        return int(value)
-    reason = f"{shown(value)} is out of range" if is_integer else f"{shown(value)} is not an integer"
-    problems.append(Detail(field=field, reason=reason, allowed=f"an integer, {low} ... {high}"))
-    return low
+def _default_n(fields: Mapping[str, Any]) -> int:
+    """As many images as latents or classes are listed; what is wrong with a list is said where it is read."""
+    for name in ("z", "class"):
+        given = fields.get(name)
+        if isinstance(given, list) and 1 <= len(given) <= MAX_IMAGES:
+            return len(given)
+    return 1
 
 
 def _truncation(value: Any, metadata: GeneratorMetadata, problems: list[Detail]) -> float | None:
@@ -139,8 +136,7 @@ def _truncation(value: Any, metadata: GeneratorMetadata, problems: list[Detail])
         reason = f"this model's latents are {metadata.latent_distribution}; truncation is for normal latents"
         problems.append(Detail(field="truncation", reason=reason, allowed="null, or leave it out"))
         return None
-    # The comparison is false for NaN, and exact for integers too long for a float.
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= MAX_TRUNCATION:
+    if is_number(value, 0, MAX_TRUNCATION) and value != 0:
         return float(value)
     reason = f"{shown(value)} cannot be used"
     problems.append(
@@ -149,68 +145,74 @@ def _truncation(value: Any, metadata: GeneratorMetadata, problems: list[Detail])
     return None
 
 
-def _format(value: Any, problems: list[Detail]) -> str:
-    if isinstance(value, str) and value in MEDIA_TYPES:
-        return value
-    hint = _hint(value, tuple(MEDIA_TYPES)) if isinstance(value, str) else ""
-    problems.append(Detail(field="format", reason=f"{shown(value)} is not known{hint}", allowed=", ".join(MEDIA_TYPES)))
-    return ""
-
-
-def _classes(value: Any, n: int, metadata: GeneratorMetadata, problems: list[Detail]) -> tuple[int, ...] | None:
-    """One class id an image, or None where the seed decides."""
-    if value is None:
-        return None
-    if metadata.num_classes == 0:
-        problems.append(Detail(field="class", reason="this model has no classes", allowed="null, or leave it out"))
-        return None
-    entries = value if isinstance(value, list) else [value]
-    if len(entries) not in (1, n):
+def _latents(
+    fields: Mapping[str, Any], n: int, metadata: GeneratorMetadata, problems: list[Detail]
+) -> tuple[tuple[float, ...], ...] | None:
+    """The rows of the field `z`; else None, and one more problem."""
+    for name in ("seed", "truncation"):
+        if name in fields:
+            reason = "it shapes latents that are drawn, and z gives them"
+            problems.append(Detail(field=name, reason=reason, allowed=f"{name} or z, not both"))
+    value, reason = fields["z"], ""
+    if not isinstance(value, list) or len(value) != n:
         reason = f"{shown(value)} does not fit n = {n}"
-        problems.append(Detail(field="class", reason=reason, allowed="a list of 1 or n entries, n <= 64"))
-        return None
-    ids = [_class_id(entry, metadata, problems) for entry in entries]
-    return tuple(ids) if len(ids) == n else tuple(ids) * n
-
-
-def _class_id(entry: Any, metadata: GeneratorMetadata, problems: list[Detail]) -> int:
-    """The id behind an id or a name; else 0, and one more problem.
-
-    A command line has no numbers, only text, so digits in quotes may be an id; but not where any class has digits for a
-    name, for there a name is meant.
-    """
-    names = metadata.class_names
-    ids = f"an id 0 ... {len(names) - 1}"
-    hint = ""
-    if _is_digits(entry) and not any(map(_is_digits, names)):
-        entry = int(entry)
-    if isinstance(entry, int) and not isinstance(entry, bool):
-        if 0 <= entry < len(names):
-            return entry
-        reason = f"{shown(entry)} is out of range"
-    elif isinstance(entry, str):
-        if entry in names:
-            return names.index(entry)
-        folded = [index for index, name in enumerate(names) if name.casefold() == entry.casefold()]
-        if len(folded) == 1:
-            return folded[0]
-        if folded:
-            reason = f"{shown(entry)} fits {len(folded)} classes whose names differ in letter case alone"
-        else:
-            # With ten thousand names one hint takes a tenth of a second, and a request can hold 64 wrong ones.
-            hint = "" if any(problem.field == "class" for problem in problems) else _hint(entry, names)
-            reason = f"{shown(entry)} is no class of this model{hint}"
     else:
-        reason = f"{shown(entry)} is neither an id nor a name"
-    problems.append(Detail(field="class", reason=reason, allowed=f"{ids}, or {_listed(names)}"))
-    return 0
+        for index, row in enumerate(value):
+            if not isinstance(row, list) or len(row) != metadata.latent_dim:
+                reason = f"entry {index} is {shown(row)}"
+                break
+            wrong = next((entry for entry in row if not is_number(entry, -MAX_Z, MAX_Z)), Ellipsis)
+            if wrong is not Ellipsis:
+                reason = f"entry {index} holds {shown(wrong)}"
+                break
+    if reason:
+        allowed = f"a list of n lists of {metadata.latent_dim} numbers, each {-MAX_Z:g} ... {MAX_Z:g}"
+        problems.append(Detail(field="z", reason=reason, allowed=allowed))
+        return None
+    return tuple(tuple(float(entry) for entry in row) for row in value)
 
 
-def _is_digits(entry: object) -> bool:
-    return isinstance(entry, str) and DIGITS.fullmatch(entry) is not None
+def _form(fields: Mapping[str, Any], n: int, problems: list[Detail]) -> dict[str, Any]:
+    """The fields that say how the images are handed over, those that were given."""
+    form: dict[str, Any] = {}
+    if "return_z" in fields:
+        form["return_z"] = boolean("return_z", fields["return_z"], problems)
+    for name, known in (("image_format", PICTURE_FORMATS), ("layout", LAYOUTS)):
+        if name in fields:
+            form[name] = choice(name, fields[name], known, problems)
+    for name, low, high in (
+        ("quality", 1, MAX_QUALITY),
+        ("columns", 1, n),
+        ("padding", 0, MAX_PADDING),
+        ("scale", 1, MAX_SCALE),
+    ):
+        if name in fields:
+            form[name] = integer(name, fields[name], low, high, problems)
+    return form
 
 
-def _listed(names: tuple[str, ...]) -> str:
-    """A name of `names`, or the first ten of many."""
-    listed = ", ".join(shown(name) for name in names[:10])
-    return f"a name: {listed}" + (f", … ({len(names)} classes)" if len(names) > 10 else "")
+def _refuse_without_effect(fields: Mapping[str, Any], format: str, n: int, problems: list[Detail]) -> None:
+    """One more problem for each valid field that this answer could not heed."""
+
+    def refuse(name: str, reason: str, allowed: str) -> None:
+        if name in fields:
+            problems.append(Detail(field=name, reason=reason, allowed=allowed))
+
+    is_picture = format in PICTURE_FORMATS
+    encoding = format if is_picture else fields.get("image_format", "png")
+    if is_picture:
+        refuse("image_format", f"the format {format} says it already", "format zip or json, or leave it out")
+        if fields.get("layout") == "single" and n > 1:
+            refuse("layout", f"one picture cannot show {n} images singly", "grid, or format zip, json or npy")
+        if fields.get("layout", "grid" if n > 1 else "single") == "single":
+            for name in ("columns", "padding"):
+                refuse(name, "a single image has no grid", "layout grid, or leave it out")
+    else:
+        for name in ("layout", "columns", "padding"):
+            refuse(name, f"a {format} answer keeps its images apart", "format png, jpeg or webp, or leave it out")
+    if format == "npy":
+        refuse("image_format", "an npy answer holds pixels, not files", "format zip or json, or leave it out")
+    if format == "npy" or encoding == "png":
+        refuse("quality", "nothing in this answer is lossy", "format or image_format jpeg or webp, or leave it out")
+    if fields.get("return_z") is True and format not in ("json", "zip"):
+        refuse("return_z", f"a {format} answer has no place for latents", "format json or zip, or false")

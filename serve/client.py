@@ -1,51 +1,88 @@
-"""A client: standard library, one connection a request, no retries."""
+"""Clients of a running server, waiting and asynchronous: standard library, one connection a request.
+
+A server that is full answers 503 at once. The clients try again, each time after a random part of a longer pause, so
+that those who were turned away together do not come back together.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
 from types import EllipsisType
 from typing import Any
 
 from serve.config import MODEL_NAME
-from serve.errors import ServeError
 from serve.exchange import Answer, exchange
+from serve.refusals import (
+    BusyError,
+    InvalidRequestError,
+    NotAcceptableError,
+    RequestRefusedError,
+    ServerFailedError,
+    TooLargeError,
+    refusal,
+)
+
+__all__ = [
+    "AsyncSnganClient",
+    "BusyError",
+    "InvalidRequestError",
+    "NotAcceptableError",
+    "RequestRefusedError",
+    "ServerFailedError",
+    "SnganClient",
+    "TooLargeError",
+]
 
 ClassGiven = int | str | Sequence[int | str] | None
 
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 5.0
+DEFAULT_RETRIES = 6  # six pauses of at most 0.1, 0.2 … 3.2 s
 
-class RequestRefusedError(ServeError):
-    """The server answered with an error.
 
-    Attributes:
-        status: the HTTP status.
-        type: the server's name for the kind of error; "" when it gave none.
-        message: its sentence.
-        details: what is wrong, field by field: dicts with "field", "reason", "allowed".
-        request_id: to find the request in the server's log; "" when it gave none.
+def payload_of(**fields: Any) -> dict[str, Any]:
+    """The fields that were given, as the server's HTTP interface names them: without those that are None or `...`.
 
-    `exit_code` is 2 where the request itself was wrong: on the command line, a wrong usage.
+    `truncation` alone may be None, which is no bound; `class_` is `class`.
     """
-
-    def __init__(self, answer: Answer) -> None:
-        record = _json_object(answer.body)
-        self.status = answer.status
-        self.type = str(record.get("type", ""))
-        self.message = str(record.get("message", "")) or "no reason was given"
-        details = record.get("details")
-        self.details: list[dict[str, str]] = details if isinstance(details, list) else []
-        self.request_id = str(record.get("request_id", ""))
-        if self.status in (400, 422):
-            self.exit_code = 2
-        super().__init__(f"HTTP {self.status}: {self.message}")
+    payload = {name: value for name, value in fields.items() if value is not None and value is not ...}
+    if fields.get("truncation", ...) is None:
+        payload["truncation"] = None
+    if "class_" in payload:
+        given = payload.pop("class_")
+        payload["class"] = given if isinstance(given, (int, str)) else list(given)
+    return payload
 
 
 class SnganClient:
-    """Asks the server at `base_url`, such as http://127.0.0.1:8080."""
+    """Asks the server at `base_url`, such as http://127.0.0.1:8080, and waits for its answer."""
 
-    def __init__(self, base_url: str, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        timeout_s: float = 60.0,
+        retries: int = DEFAULT_RETRIES,
+        token: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Nothing is sent yet.
+
+        Args:
+            base_url: http:// or https://, without a path.
+            timeout_s: how long connecting, and each wait for more bytes, may take.
+            retries: how often to come back after a 503.
+            token: sent as `Authorization: Bearer …`.
+            sleep: waits for that many seconds.
+        """
         self.base_url = base_url.rstrip("/")
         self.timeout_s = timeout_s
+        self.retries = retries
+        self.token = token
+        self._sleep = sleep
 
     def images(
         self,
@@ -54,54 +91,115 @@ class SnganClient:
         n: int | None = None,
         seed: int | None = None,
         truncation: float | EllipsisType | None = ...,
+        z: Sequence[Sequence[float]] | None = None,
+        format: str = "png",
+        image_format: str | None = None,
+        quality: int | None = None,
+        layout: str | None = None,
+        columns: int | None = None,
+        padding: int | None = None,
+        scale: int | None = None,
     ) -> bytes:
-        """A PNG file: one image, or the grid of several.
+        """A file in `format`: a PNG, for one, of one image or of the grid of several.
 
         Args:
             class_: id or name, or one for each image; None leaves the choice to the seed. A model without classes takes
                 None alone.
-            n: images; None is 1, or as many as there are classes.
+            n: images; None is 1, or as many as there are classes or latents.
             seed: None lets the server draw one.
             truncation: None is no bound; without it the model's default holds.
+            z: the latents, a row an image, in place of seed and truncation.
+            format: "png", "jpeg", "webp", "zip", "npy" or "json".
+            image_format: of the files in "zip" and "json".
+            quality: of JPEG and WebP, 1 ... 100; None is 90 for JPEG, and for WebP no loss.
+            layout: "single" or "grid"; None is single for one image, else grid.
+            columns: images a row of a grid; None makes it nearly square.
+            padding: black pixels around each image of a grid; None is 2.
+            scale: enlargement by nearest neighbour; None is 1.
 
         Raises:
-            RequestRefusedError: the server answered with an error.
+            RequestRefusedError: the server answered with an error; its subclasses say of which kind.
             UnreachableError: it did not answer.
         """
-        payload: dict[str, Any] = {"format": "png"}
-        if class_ is not None:
-            payload["class"] = class_ if isinstance(class_, (int, str)) else list(class_)
-        if n is not None:
-            payload["n"] = n
-        if seed is not None:
-            payload["seed"] = seed
-        if truncation is not ...:
-            payload["truncation"] = truncation
+        payload = payload_of(
+            class_=class_,
+            n=n,
+            seed=seed,
+            truncation=truncation,
+            z=None if z is None else [list(row) for row in z],
+            format=format,
+            image_format=image_format,
+            quality=quality,
+            layout=layout,
+            columns=columns,
+            padding=padding,
+            scale=scale,
+        )
         return self.request(payload).body
 
-    def request(self, payload: Mapping[str, Any], accept: str = "*/*") -> Answer:
+    def request(
+        self, payload: Mapping[str, Any], accept: str = "*/*", headers: Mapping[str, str] | None = None
+    ) -> Answer:
         """The answer to any body of the server's HTTP interface.
+
+        Args:
+            payload: the body.
+            accept: which formats are liked, where `payload` names none.
+            headers: more of them, such as X-Correlation-ID.
 
         Raises:
             RequestRefusedError: the answer is an error.
             UnreachableError: there was none.
         """
-        answer = exchange(
-            f"{self.base_url}/predictions/{MODEL_NAME}",
-            method="POST",
-            body=json.dumps(payload).encode("utf-8"),
-            headers={"Content-Type": "application/json", "Accept": accept},
-            timeout_s=self.timeout_s,
-        )
+        sent = {**(headers or {}), "Content-Type": "application/json", "Accept": accept}
+        if self.token is not None:
+            sent["Authorization"] = f"Bearer {self.token}"
+        body = json.dumps(payload).encode("utf-8")
+        for attempt in range(self.retries + 1):
+            answer = exchange(
+                f"{self.base_url}/predictions/{MODEL_NAME}",
+                method="POST",
+                body=body,
+                headers=sent,
+                timeout_s=self.timeout_s,
+            )
+            if answer.status != 503 or attempt == self.retries:
+                break
+            self._sleep(pause_s(attempt, answer.headers.get("retry-after", "")))
         if answer.status >= 400:
-            raise RequestRefusedError(answer)
+            raise refusal(answer)
         return answer
 
 
-def _json_object(body: bytes) -> dict[str, Any]:
-    """The object in `body`, or an empty one: TorchServe's own 413 has no body."""
-    try:
-        record = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return record if isinstance(record, dict) else {}
+class AsyncSnganClient:
+    """The same for programs that use asyncio: each request waits in a thread of its own, and blocks nobody.
+
+    `limit` requests are under way at most; more wait here, not in the server's queue.
+    """
+
+    def __init__(self, base_url: str, timeout_s: float = 60.0, limit: int = 16, **settings: Any) -> None:
+        """`settings` are those of `SnganClient`."""
+        self._client = SnganClient(base_url, timeout_s=timeout_s, **settings)
+        self._free = asyncio.Semaphore(limit)
+
+    async def images(self, **fields: Any) -> bytes:
+        """As `SnganClient.images`."""
+        async with self._free:
+            return await asyncio.to_thread(self._client.images, **fields)
+
+    async def request(
+        self, payload: Mapping[str, Any], accept: str = "*/*", headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """As `SnganClient.request`."""
+        async with self._free:
+            return await asyncio.to_thread(self._client.request, payload, accept, headers)
+
+
+def pause_s(attempt: int, retry_after: str = "") -> float:
+    """How long to wait before coming back: a random part of a pause that doubles with each attempt, from 0.
+
+    A server (or the proxy before it) that says how long in Retry-After is waited for, up to `LONGEST_PAUSE_S`.
+    """
+    longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2**attempt)
+    told = float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0.0
+    return min(LONGEST_PAUSE_S, told) + random.uniform(0.0, longest)

@@ -35,3 +35,11 @@ class UnreachableError(ServeError):
 
 class NotReadyError(ServeError):
     """A server was asked about its health and would not answer a request now."""
+
+
+class ManagementError(ServeError):
+    """TorchServe refused what its management was asked to do."""
+
+
+class ReloadError(ServeError):
+    """A new model was not taken; the old one still serves."""

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 
+from serve import tokens
 from serve.config import ServeConfig
 from serve.errors import ServerStoppedError
 from serve.launcher import RunningServer, running_server
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SETTLE_S = 5.0
 
 
 class _StopAsked(BaseException):
@@ -24,7 +26,7 @@ class _StopAsked(BaseException):
 
 
 def run(source: Path, config: ServeConfig) -> None:
-    """Serve `source` until SIGTERM or Ctrl-C; then stop all of it and return.
+    """Serve `source` until SIGTERM or Ctrl-C; then answer what was accepted, stop all of it and return.
 
     Raises:
         ServerStoppedError: TorchServe ended by itself.
@@ -38,7 +40,9 @@ def run(source: Path, config: ServeConfig) -> None:
             try:
                 code = server.process.wait()
             except _StopAsked:
-                _say("stopping")
+                _say("stopping: not ready any more, answering what has been accepted")
+                if not server.settle(SETTLE_S):
+                    _say(f"requests are still under way after {SETTLE_S:g} s; they are cut off")
                 raise
         raise ServerStoppedError(f"TorchServe ended by itself with code {code}; its log is above")
 
@@ -72,17 +76,32 @@ def _introduction(server: RunningServer, seconds: float) -> str:
         f"curl -o images.png -H 'Content-Type: application/json' "
         f"-d {shlex.quote(json.dumps(example))} {server.predictions_url}"
     )
+    if config.token_auth:
+        command = command.replace("curl", "curl -H 'Authorization: Bearer KEY'", 1)
     return "\n".join(
         [
             f"model {metadata.name} {metadata.version}: {shape}, {classes}",
             f"Java {server.java.major} ({server.java.found_by}), {config.workers} worker(s) with "
             f"{config.threads_per_worker} thread(s) each, provider {config.provider}",
             f"ready after {seconds:.1f} s at {server.predictions_url}",
-            f"management (this machine only): {server.management_url}",
+            f"management (this machine only): {server.management_url}; metrics: {config.metrics_url}",
+            *_about_tokens(server),
             f"try: {command}",
             "stop with Ctrl-C",
         ]
     )
+
+
+def _about_tokens(server: RunningServer) -> list[str]:
+    """Where the keys are, what they are worth, and how to renew them; nothing for a server without."""
+    if not server.config.token_auth:
+        return []
+    return [
+        f"tokens: {server.folder / tokens.FILE} has the key for predictions as inference/key, void after "
+        f"{tokens.EXPIRY_MINUTES} minutes; /ping wants it too; 48 bits, sent unencrypted",
+        "another hour: curl -H 'Authorization: Bearer API_KEY' "
+        f"'{server.management_url}/token?type=inference', which voids the old key, and read the file again",
+    ]
 
 
 def _say(text: str) -> None:

@@ -1,16 +1,19 @@
 """Is a server ready? TorchServe's own /ping says "Healthy" before, between and without working workers.
 
-The truth is the management port's list of workers, and, deeper, an image that is really drawn.
+The truth is the management port's list of workers, the launcher's word whether it is stopping, and, deeper, an
+image that is really drawn.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 
+from serve import tokens
 from serve.config import MODEL_NAME
 from serve.errors import UnreachableError
 from serve.exchange import exchange
+from serve.management import Management
+from serve.record import find
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -40,17 +43,23 @@ def healthcheck(base_url: str, management_url: str, deep: bool = False, timeout_
         timeout_s: for each of the two questions.
     """
     try:
-        workers = worker_statuses(management_url, timeout_s)
+        record = find(management_url)
+        if record is not None and record.stopping:
+            return Health(ready=False, reason="the server is stopping")
+        folder = None if record is None else record.folder
+        state = Management(url=management_url, folder=folder, timeout_s=timeout_s).state()
+        workers = () if state is None else state.workers
         if "READY" not in workers:
             listed = ", ".join(workers) or "none"
             return Health(ready=False, reason=f"no worker is READY (workers: {listed})", workers=workers)
         if not deep:
             return Health(ready=True, reason=f"{workers.count('READY')} worker(s) READY", workers=workers)
+        token = {} if folder is None else tokens.headers(folder, management_url, "inference", timeout_s)
         answer = exchange(
             f"{base_url}/predictions/{MODEL_NAME}",
             method="POST",
             body=b'{"n": 1, "seed": 0, "format": "png"}',
-            headers={"Content-Type": "application/json"},
+            headers={"Content-Type": "application/json", **token},
             timeout_s=timeout_s,
         )
     except UnreachableError as error:
@@ -58,19 +67,3 @@ def healthcheck(base_url: str, management_url: str, deep: bool = False, timeout_
     if answer.status == 200 and answer.body.startswith(PNG_SIGNATURE):
         return Health(ready=True, reason=f"drew an image of {len(answer.body)} bytes", workers=workers)
     return Health(ready=False, reason=f"an image was answered with HTTP {answer.status}", workers=workers)
-
-
-def worker_statuses(management_url: str, timeout_s: float) -> tuple[str, ...]:
-    """The status of every worker; empty when there is none or the model is not registered.
-
-    Raises:
-        UnreachableError: nothing that looks like TorchServe's management answered.
-    """
-    url = f"{management_url}/models/{MODEL_NAME}"
-    answer = exchange(url, timeout_s=timeout_s)
-    if answer.status == 404:
-        return ()
-    try:
-        return tuple(str(worker["status"]) for version in json.loads(answer.body) for worker in version["workers"])
-    except (ValueError, TypeError, LookupError) as error:
-        raise UnreachableError(f"{url}: HTTP {answer.status}, which is not TorchServe's answer") from error

@@ -16,20 +16,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from handlers.metadata import GeneratorMetadata
 from serve import tethered, torch_stand_in
-from serve.config import MODEL_NAME, ServeConfig, config_properties, log4j2_xml
+from serve.capacity import likely_provider
+from serve.config import MODEL_NAME, ServeConfig
+from serve.config_files import config_properties, log4j2_xml, metrics_yaml
+from serve.environment import java_environment
 from serve.errors import StartError, UnreachableError
-from serve.health import worker_statuses
 from serve.java import Java, find_java
-from serve.model_folder import prepare
+from serve.management import Management
+from serve.model_folder import busy_file, prepare
 from serve.ports import with_free_ports
 from serve.private_folder import private_folder
+from serve.record import ServerRecord, read
 from serve.server_log import failure_reason, is_shown, last_lines, says_load_failed
+from serve.settle import settle
 
 if TYPE_CHECKING:
     import psutil
@@ -74,6 +79,16 @@ class RunningServer:
         """Where requests for images go."""
         return f"{self.base_url}/predictions/{MODEL_NAME}"
 
+    def settle(self, limit_s: float) -> bool:
+        """Be not ready from now on, and wait until what was accepted is answered; whether it was by `limit_s`."""
+        # Read anew: `sngan reload` may have swapped the model.
+        record = read(self.folder)
+        if record is None:
+            return False
+        dataclasses.replace(record, stopping=True).write()
+        management = Management(url=self.management_url, folder=self.folder, timeout_s=limit_s)
+        return settle(management, busy_file(record.store, record.model), limit_s)
+
 
 @contextlib.contextmanager
 def running_server(
@@ -101,13 +116,14 @@ def running_server(
         model = prepare(source, folder / "store", config)
         # Last of the preparations: the ports are free now, and should still be when java binds them.
         config = with_free_ports(config)
-        properties = config_properties(config, folder / "store")
+        properties = config_properties(config, folder / "store", folder / "metrics.yaml")
         (folder / "config.properties").write_text(properties, encoding="latin-1")
         (folder / "log4j2.xml").write_text(log4j2_xml(), encoding="utf-8")
+        (folder / "metrics.yaml").write_text(metrics_yaml(), encoding="utf-8")
         process = subprocess.Popen(
             [sys.executable, "-I", tethered.__file__, str(os.getpid()), *java_command(java, folder)],
             cwd=folder,
-            env=java_environment(os.environ, folder),
+            env=java_environment(os.environ, folder, likely_provider(config.provider)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -115,7 +131,11 @@ def running_server(
         )
         try:
             log = _Log(process, on_log)
-            _wait_until_ready(process, config, log)
+            management = Management(url=config.management_url, folder=folder, timeout_s=QUESTION_TIMEOUT_S)
+            _wait_until_ready(process, config, management, log)
+            ServerRecord(
+                folder=folder, config=config, source=str(source), model=MODEL_NAME, version=model.version
+            ).write()
             yield RunningServer(
                 base_url=config.base_url,
                 management_url=config.management_url,
@@ -153,22 +173,6 @@ def java_command(java: Java, folder: Path) -> list[str]:
         str(folder / "store"),
         "-ncs",
     ]
-
-
-def java_environment(environment: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """The environment of java and its workers, made of ours.
-
-    TS_… variables would override the configuration. The model folder comes first on the workers' path, so
-    that the handler's package is the archive's and no other.
-    """
-    result = {name: value for name, value in environment.items() if not name.startswith("TS_")}
-    paths = [str(folder / "store" / MODEL_NAME), environment.get("PYTHONPATH", "")]
-    if torch_stand_in.is_needed():
-        paths.append(str(folder / "stand_in"))
-    result["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
-    result["TEMP"] = result["TMPDIR"] = str(folder / "temp")
-    result["LOG_LOCATION"] = result["METRICS_LOCATION"] = str(folder / "logs")
-    return result
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
@@ -241,7 +245,7 @@ class _Log:
         return list(self._lines)
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], config: ServeConfig, log: _Log) -> None:
+def _wait_until_ready(process: subprocess.Popen[bytes], config: ServeConfig, management: Management, log: _Log) -> None:
     """Return when every worker is READY.
 
     Raises:
@@ -257,8 +261,8 @@ def _wait_until_ready(process: subprocess.Popen[bytes], config: ServeConfig, log
         if log.load_failed.is_set():
             raise StartError(f"the worker did not load the model: {_reason_for_not_loading(log)}")
         with contextlib.suppress(UnreachableError):
-            statuses = worker_statuses(config.management_url, QUESTION_TIMEOUT_S)
-            if statuses.count("READY") >= config.workers:
+            state = management.state()
+            if state is not None and state.workers.count("READY") >= config.workers:
                 return
         time.sleep(POLL_S)
     raise StartError(f"no worker was ready after {limit_s:g} s; {last_lines(log.lines())}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ from handlers.drawing import draw
 from handlers.errors import HandlersError
 from handlers.metadata import GeneratorMetadata
 from handlers.request import ImageRequest
-from handlers.session import PROVIDERS, GeneratorSession, import_onnxruntime
-from serve.config import MODEL_NAME, ServeConfig, model_config_yaml
+from handlers.session import PROVIDERS, import_onnxruntime
+from handlers.variants import open_session
+from serve.config import MODEL_NAME, ServeConfig
+from serve.config_files import model_config_yaml
 from serve.errors import ModelFileError, ServeError
 from serve.unpack import unpack
 
@@ -33,30 +36,42 @@ class ModelFolder:
     """A folder that TorchServe can serve as a no-archive model.
 
     Attributes:
-        path: the folder; its name is the model's name.
+        path: the folder.
         metadata: of the generator in it, which has been opened and run.
+        version: as TorchServe will name it.
     """
 
     path: Path
     metadata: GeneratorMetadata
+    version: str
 
 
-def prepare(source: Path, store: Path, config: ServeConfig) -> ModelFolder:
-    """Make `store/sngan` of `source` and run the generator once.
+def busy_file(store: Path, name: str) -> Path:
+    """What the workers of the model folder `store/name` lock while they work."""
+    return store / f"{name}.busy"
+
+
+def prepare(
+    source: Path, store: Path, config: ServeConfig, name: str = MODEL_NAME, versions: Collection[str] = ()
+) -> ModelFolder:
+    """Make `store/name` of `source` and run the generator once.
 
     Args:
         source: a `.mar` archive or a generator `.onnx` file.
-        store: an existing folder without a `sngan` in it.
+        store: an existing folder without a `name` in it.
         config: what goes into the folder's `model-config.yaml`.
+        name: of the new folder.
+        versions: that are taken already; the same one again gets the folder's name behind it.
 
     Raises:
         ModelFileError: `source` is missing, broken, or not one of ours.
     """
     if not source.is_file():
         raise ModelFileError(f"{source}: no such file; give a sngan.mar or a generator.onnx")
-    folder = store / MODEL_NAME
+    folder = store / name
     try:
         folder.mkdir()
+        busy_file(store, name).touch()
         if source.suffix == ".mar":
             unpack(source, folder)
             generator_file, version = _check_archive(source, folder)
@@ -64,13 +79,16 @@ def prepare(source: Path, store: Path, config: ServeConfig) -> ModelFolder:
             generator_file, version = _build(source, folder), None
         else:
             raise ModelFileError(f"{source}: neither a .mar nor an .onnx file")
-        metadata = _run_once(source, folder / generator_file, config.provider)
-        (folder / CONFIG_FILE).write_text(model_config_yaml(config), encoding="utf-8")
-        manifest = _manifest(generator_file, version or metadata.version)
+        metadata = _run_once(source, folder, generator_file, config)
+        settings = model_config_yaml(config, busy_file(store, name))
+        (folder / CONFIG_FILE).write_text(settings, encoding="utf-8")
+        version = version or metadata.version
+        version = f"{version}-{name}" if version in versions else version
+        manifest = _manifest(generator_file, version)
         (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
     except OSError as error:
         raise ModelFileError(f"{source}: cannot be made ready in {store}: {error}") from error
-    return ModelFolder(path=folder, metadata=metadata)
+    return ModelFolder(path=folder, metadata=metadata, version=version)
 
 
 def _build(source: Path, folder: Path) -> str:
@@ -78,7 +96,7 @@ def _build(source: Path, folder: Path) -> str:
     package = Path(handlers.__file__).parent
     (folder / "MAR-INF").mkdir()
     (folder / "handlers").mkdir()
-    for file in sorted(package.glob("*.py")):
+    for file in sorted([*package.glob("*.py"), *package.glob("*.json")]):
         shutil.copyfile(file, folder / HANDLER_FILE if file.name == HANDLER_FILE else folder / "handlers" / file.name)
     shutil.copyfile(source, folder / "generator.onnx")
     return "generator.onnx"
@@ -101,17 +119,17 @@ def _check_archive(source: Path, folder: Path) -> tuple[str, str | None]:
     return generator_file, version if isinstance(version, str) else None
 
 
-def _run_once(source: Path, generator: Path, provider: str) -> GeneratorMetadata:
+def _run_once(source: Path, folder: Path, generator: str, config: ServeConfig) -> GeneratorMetadata:
     """Open the generator and draw one image: here a fault is one line, in a worker it is a log to read.
 
     On the CPU whatever the server will use: a session on a GPU would keep its memory as long as we live.
     """
     try:
-        session = GeneratorSession(generator, provider="cpu")
-        _require(provider)
+        session = open_session(folder, generator, provider="cpu", threads=None, variant=config.variant)
+        _require(config.provider)
         draw(session, ImageRequest(n=1, seed=0, classes=None, truncation=None))
     except HandlersError as error:
-        raise ModelFileError(str(error).replace(str(generator), str(source))) from error
+        raise ModelFileError(str(error).replace(str(folder / generator), str(source))) from error
     except ServeError:
         raise
     except Exception as error:  # whatever ONNX Runtime throws at a graph that it loads and cannot run

@@ -15,7 +15,7 @@ LOAD_FAILED = ("Backend worker process died", "Load model failed:", "Auto recove
 LAST_LINES = 15
 
 # "2026-01-31T12:00:00,000 INFO  MODEL_LOG text", as `config.log4j2_xml` lays it out
-_LOG_LINE = re.compile(r"^\S+ (?P<level>[A-Z]+) +(?P<logger>\S+) (?P<text>.*)$")
+_LOG_LINE = re.compile(r"^\S+ (?P<level>[A-Z]+) +(?P<logger>\S+) ?(?P<text>.*)$")
 _EXCEPTION = re.compile(r"^(?P<name>[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)): (?P<text>.+)$")
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typer
 
+import export.bench_cli
 import sngan_train.benchmark_cli
 
 group = typer.Typer(no_args_is_help=True, help="Measure this machine: ratios from one run, with their spread.")
-for part in (sngan_train.benchmark_cli,):
+for part in (sngan_train.benchmark_cli, export.bench_cli):
     group.add_typer(part.app)
 app = typer.Typer()
 app.add_typer(group, name="bench")

@@ -15,7 +15,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -34,9 +33,12 @@ IDENTITY_GRAPH = base64.b64decode(
 PROCESSOR_FEATURES = {
     "amx_bf16": "AMX",
     "avx512_bf16": "AVX-512 bfloat16",
+    "avx512_vnni": "VNNI",
+    "avx_vnni": "AVX-VNNI",
     "avx512f": "AVX-512",
     "avx2": "AVX2",
     "bf16": "Arm bfloat16",
+    "i8mm": "Arm int8 matrices",
 }
 
 
@@ -100,6 +102,7 @@ def examine() -> Iterator[Finding]:
         _java,
         _processor,
         _gpu,
+        _serving,
     )
     for check in checks:
         yield from check()
@@ -154,11 +157,13 @@ def _onnx_runtime() -> Iterator[Finding]:
             subject="onnxruntime",
             verdict=Verdict.NOTE,
             text="not installed; export, sample and serve need it",
-            remedy="pip install 'sngan[cpu]', or 'sngan[gpu]' with an NVIDIA GPU",
+            remedy="pip install 'sngan[cpu]', or 'sngan[gpu]' with an NVIDIA GPU, or 'sngan[openvino]': see `serving`",
         )
         return
+    from handlers.providers import EXTRAS, PROVIDERS
     from handlers.session import import_onnxruntime
 
+    extras = {theirs: EXTRAS[ours] for ours, theirs in PROVIDERS.items()}
     onnxruntime = import_onnxruntime()
     package = installed[0] if installed else "onnxruntime"
     yield Finding(subject="onnxruntime", verdict=Verdict.GOOD, text=f"{package} {onnxruntime.__version__}")
@@ -174,7 +179,8 @@ def _onnx_runtime() -> Iterator[Finding]:
                 subject="provider",
                 verdict=Verdict.NOTE,
                 text=f"{name} is built in but does not load ({reason}); the CPU is used instead",
-                remedy=f"its libraries come with pip install 'sngan[gpu]'; nothing to do on a machine without {name}",
+                remedy=f"its libraries come with pip install 'sngan[{extras.get(provider, 'gpu')}]'; "
+                f"nothing to do on a machine without {name}",
             )
 
 
@@ -210,12 +216,12 @@ def _java() -> Iterator[Finding]:
 
 
 def _processor() -> Iterator[Finding]:
-    from handlers.session import usable_cores
+    from handlers.processor import processor_flags, usable_cores
 
     cores, all_cores = usable_cores(), os.cpu_count() or 1
     limit = f" (the machine has {all_cores})" if cores != all_cores else ""
     yield Finding(subject="cores", verdict=Verdict.GOOD, text=f"{cores} usable{limit}")
-    flags = _processor_flags()
+    flags = processor_flags()
     found = [name for flag, name in PROCESSOR_FEATURES.items() if flag in flags]
     if {"amx_bf16", "avx512_bf16"} & flags:
         yield Finding(
@@ -232,26 +238,19 @@ def _processor() -> Iterator[Finding]:
         )
 
 
-def _processor_flags() -> set[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return set()
-    for line in lines:
-        key, _, values = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return set(values.split())
-    return set()
+def _gpu_names() -> str:
+    """Of NVIDIA's, separated by commas; empty without any."""
+    tool = shutil.which("nvidia-smi")
+    if not tool:
+        return ""
+    done = subprocess.run(
+        [tool, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False
+    )
+    return ", ".join(done.stdout.split("\n")).strip(", ") if done.returncode == 0 else ""
 
 
 def _gpu() -> Iterator[Finding]:
-    tool = shutil.which("nvidia-smi")
-    names = ""
-    if tool:
-        done = subprocess.run(
-            [tool, "--query-gpu=name", "--format=csv,noheader"], capture_output=True, text=True, check=False
-        )
-        names = ", ".join(done.stdout.split("\n")).strip(", ") if done.returncode == 0 else ""
+    names = _gpu_names()
     if not names:
         yield Finding(subject="gpu", verdict=Verdict.NOTE, text="no NVIDIA GPU found; everything runs on the CPU")
         return
@@ -269,6 +268,14 @@ def _gpu() -> Iterator[Finding]:
             text=f"{names}, but torch {torch.__version__} does not see it",
             remedy="install a torch build for the driver's CUDA version, as pytorch.org's selector shows",
         )
+
+
+def _serving() -> Iterator[Finding]:
+    from handlers.processor import processor_flags
+    from sngan_cli.doctor_serving import faster_serving
+
+    installed = [extra for extra, package in ONNX_RUNTIME_PACKAGES.items() if _version(package)]
+    yield from faster_serving(processor_flags(), _gpu_names(), installed)
 
 
 def _version(package: str) -> str | None:

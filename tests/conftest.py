@@ -82,7 +82,7 @@ def write_archive(path: Path, generator: Path) -> Path:
         archive.writestr("MAR-INF/MANIFEST.json", json.dumps(manifest))
         archive.write(generator, "generator.onnx")
         archive.write(package / "sngan_handler.py", "sngan_handler.py")
-        for file in package.glob("*.py"):
+        for file in [*package.glob("*.py"), *package.glob("*.json")]:
             archive.write(file, f"handlers/{file.name}")
     return path
 

@@ -11,7 +11,8 @@ from typing import Any
 import onnx
 
 from export.errors import ExportError
-from export.precision.gate import GATE_IMAGES, Gate, GateResult
+from export.precision.gate import GATE_IMAGES, Gate
+from export.precision.gate_result import GateResult
 from export.precision.sessions import open_session
 from handlers.metadata import METADATA_KEY, GeneratorMetadata
 from handlers.session import import_onnxruntime, usable_cores

@@ -42,7 +42,7 @@ def calibrate(
     session = open_session(_with_extremes(model, wanted))
     outputs = [f"{name}.{end}" for name in wanted for end in ("low", "high")]
     found = []
-    for draw in serving_draws(metadata, seed=CALIBRATION_SEED, count=num_images, batch=IMAGES_A_RUN):
+    for draw in serving_draws(metadata, seed=CALIBRATION_SEED, images=range(num_images), batch=IMAGES_A_RUN):
         found.append(np.array(session.run(outputs, draw.feed), dtype=np.float64).reshape(len(wanted), 2))
     ends = np.stack(found)  # (runs, values, 2)
     lows, highs = ends[..., 0].min(axis=0), ends[..., 1].max(axis=0)

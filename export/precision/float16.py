@@ -1,6 +1,6 @@
 """float32 graph → float16 graph, by ONNX Runtime's own converter.
 
-For CUDA and TensorRT. The CPU provider runs it too, by converting to float32 and back, more slowly than float32.
+For CUDA and TensorRT. The CPU provider runs it too, by converting to float32 and back, and no faster than float32.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import onnx
 
 from export.precision.tidying import tidy, with_named_nodes
+from handlers.session import import_onnxruntime
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 FLOAT32_SUFFIX = "_float32"
@@ -23,6 +24,7 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     Raises:
         onnx.checker.ValidationError, onnx.shape_inference.InferenceError: the converter made a graph that is not valid.
     """
+    import_onnxruntime()
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     named = onnx.shape_inference.infer_shapes(with_named_nodes(model))

@@ -48,6 +48,12 @@ class ClassJudge:
     probe: LinearProbe
     fitted_on: str
 
+    @property
+    def description(self) -> str:
+        """For the report."""
+        probe = self.probe
+        return f"{self.fitted_on}; names {probe.held_out_accuracy:.3f} of {probe.held_out_images:,} kept from the fit"
+
     def agreement(self, features: Tensor, labels: Tensor) -> float:
         """Share of pictures that are taken for the class asked for; `features` float32 (N, D), `labels` int64 (N,)."""
         return class_agreement(self.probe, features, labels).overall

@@ -1,9 +1,9 @@
 """The convolutions that can be computed in 8-bit numbers, each with the way that its values come in and go out.
 
-Some operators only move values: enlargement by repetition, DepthToSpace, Concat. Whether one rounds before or after
-them is the same picture, so a layer reaches over them, and they move bytes in the place of floats. A ReLU behind a
-convolution is where the range of its output is cut off, so it belongs to the layer. The four convolutions of an
-upsampling written as phases meet in one Concat: they are one layer, with one range.
+Pixels that are only repeated, or interleaved, can be rounded before or after: it is the same picture. So a layer
+reaches over that, and bytes are moved in the place of floats. A ReLU behind a convolution is where the range of its
+output is cut off, so it belongs to the layer. The four convolutions of an upsampling written as phases are one layer,
+with one range.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import math
 
 import onnx_ir as ir
 
-from export.rewrite.reading import constant, is_operation, is_private, producer, text
+from export.rewrite.reading import constant, integer, is_operation, is_private, producer, text
+from export.rewrite.upsampled_convolution import upsampling_by_two
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,8 +55,39 @@ def find_layers(model: ir.Model) -> list[Layer]:
 
 
 def is_repetition(node: ir.Node | None) -> bool:
-    """Whether `node` is a Resize that only copies pixels."""
-    return node is not None and is_operation(node, "Resize") and text(node, "mode", "nearest") == "nearest"
+    """Whether `node` enlarges by repeating every pixel, to a known size."""
+    return (
+        node is not None
+        and is_operation(node, "Resize")
+        and upsampling_by_two(node.outputs[0]) is not None
+        and channels_and_width(node.outputs[0]) is not None
+    )
+
+
+def phases_of(node: ir.Node | None) -> list[ir.Value] | None:
+    """The four convolutions' outputs that the DepthToSpace `node` interleaves, if it is one, of a known size."""
+    if node is None or not is_operation(node, "DepthToSpace"):
+        return None
+    if integer(node, "blocksize", 0) != 2 or text(node, "mode", "DCR") != "DCR":
+        return None
+    concat = producer(node.inputs[0], "Concat")
+    if concat is None or not is_private(concat.outputs[0]) or channels_and_width(node.outputs[0]) is None:
+        return None
+    convolutions = [producer(value, "Conv") for value in concat.inputs]
+    phases = [node.outputs[0] for node in convolutions if node is not None and _is_quantizable(node)]
+    inputs = {node.inputs[0] for node in convolutions if node is not None}
+    if len(phases) != len(convolutions) or len(phases) != 4 or len(inputs) > 1 or not all(map(is_private, phases)):
+        return None
+    return phases
+
+
+def channels_and_width(value: ir.Value) -> tuple[int, int] | None:
+    """Of (N, C, H, W), where the graph says them."""
+    shape = value.shape
+    if shape is None or len(shape) != 4:
+        return None
+    channels, width = shape[1], shape[3]
+    return (channels, width) if isinstance(channels, int) and isinstance(width, int) else None
 
 
 def _is_quantizable(node: ir.Node) -> bool:
@@ -66,35 +98,24 @@ def _is_quantizable(node: ir.Node) -> bool:
 
 
 def _source(value: ir.Value | None) -> ir.Value:
+    """Back over repetitions."""
     assert value is not None
     node = value.producer()
-    if node is not None and is_repetition(node):
-        return _source(node.inputs[0])
-    return value
+    return _source(node.inputs[0]) if node is not None and is_repetition(node) else value
 
 
 def _output(value: ir.Value) -> ir.Value:
-    """Follow `value` over what only moves it, up to and over a ReLU."""
+    """On from a convolution over the interleaving with its sisters and repetitions, up to and over a ReLU."""
     while is_private(value):
         ((reader, _),) = value.uses()
-        if not (is_operation(reader, "DepthToSpace") or is_repetition(reader) or _is_one_layers_concat(reader)):
+        behind = [use.node for use in reader.outputs[0].uses()]
+        if is_operation(reader, "Concat") and len(behind) == 1 and phases_of(behind[0]) is not None:
+            value = behind[0].outputs[0]
+        elif is_repetition(reader):
+            value = reader.outputs[0]
+        else:
             return reader.outputs[0] if is_operation(reader, "Relu") else value
-        value = reader.outputs[0]
     return value
-
-
-def _is_one_layers_concat(node: ir.Node) -> bool:
-    """Whether `node` joins convolutions of the same input, each for itself."""
-    if not is_operation(node, "Concat"):
-        return False
-    convolutions = [producer(value, "Conv") for value in node.inputs]
-    return all(
-        convolution is not None
-        and _is_quantizable(convolution)
-        and is_private(convolution.outputs[0])
-        and convolution.inputs[0] is convolutions[0].inputs[0]  # type: ignore[union-attr]
-        for convolution in convolutions
-    )
 
 
 def _multiply_adds(node: ir.Node) -> int:

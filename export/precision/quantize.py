@@ -12,7 +12,7 @@ nothing more, and is left out.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from export.precision.calibration import Range
-from export.precision.layers import Layer
+from export.precision.channels_last import NewNode, NewShape, interleaved, repeated
+from export.precision.layers import Layer, channels_and_width, is_repetition, phases_of
 from export.precision.number_format import NumberFormat
 from export.rewrite.reading import constant, producer
 
@@ -78,10 +79,10 @@ class _Writer:
     def add(self, layer: Layer) -> None:
         """Round what comes in and what goes out."""
         source, grid = self._source(layer.source), self._grid(layer.output)
+        rounded = self._path(layer.output, layer, grid)
         for convolution in layer.convolutions:
             moved = self._moved_to(convolution.inputs[0], layer.source, source.value)
             self._convolution(convolution, _Rounded(value=moved, grid=source.grid))
-        rounded = self._path(layer.output, layer, grid)
         self._rounded[layer.name] = _Rounded(value=rounded, grid=grid)
         self._outputs.append((layer.output, self._dequantize(rounded, grid, f"{layer.name}.dequantized")))
 
@@ -110,7 +111,7 @@ class _Writer:
             return rounded
         node = value.producer()
         assert node is not None
-        return self._copy(node, [self._moved_to(node.inputs[0], source, rounded), *node.inputs[1:]])
+        return self._repeat(value, self._moved_to(node.inputs[0], source, rounded))
 
     def _path(self, value: ir.Value, layer: Layer, grid: _Grid) -> ir.Value:
         """Integers that stand for `value`, which lies between the layer's convolutions and its output."""
@@ -122,11 +123,33 @@ class _Writer:
             assert reader is not None
             self._own_readers.add(reader)
             return quantized
-        moved = [value for value in node.inputs if value is not None and constant(value) is None]
-        rounded = {moving: self._path(moving, layer, grid) for moving in moved}
         if node.op_type == "Relu":
-            return rounded[moved[0]]
-        return self._copy(node, [rounded.get(given, given) if given is not None else None for given in node.inputs])
+            return self._path(_input(node), layer, grid)
+        if is_repetition(node):
+            return self._repeat(value, self._path(_input(node), layer, grid))
+        phases = phases_of(node)
+        assert phases is not None
+        return self._interleave(value, [self._path(phase, layer, grid) for phase in phases])
+
+    def _repeat(self, value: ir.Value, rounded: ir.Value) -> ir.Value:
+        """Integers for `value`, the enlargement of what `rounded` stands for."""
+        return repeated(rounded, *_size(value), *self._makers(value))
+
+    def _interleave(self, value: ir.Value, phases: list[ir.Value]) -> ir.Value:
+        """Integers for `value`, the interleaving of what `phases` stand for."""
+        return interleaved(phases, *_size(value), *self._makers(value))
+
+    def _makers(self, value: ir.Value) -> tuple[NewNode, NewShape]:
+        """Of nodes and constants on the way to integers for `value`."""
+        name = f"{_name(value)}.quantized"
+
+        def new_node(operator: str, inputs: Sequence[ir.Value], made: str, attributes: dict[str, Any]) -> ir.Value:
+            return self._node(operator, inputs, f"{name}.{made}", attributes)
+
+        def new_shape(sizes: Sequence[int], made: str) -> ir.Value:
+            return self._constant(np.array(sizes, dtype=np.int64), f"{name}.{made}")
+
+        return new_node, new_shape
 
     def _convolution(self, node: ir.Node, source: _Rounded) -> None:
         name = _name(node.outputs[0])
@@ -169,13 +192,7 @@ class _Writer:
     def _dequantize(self, value: ir.Value, grid: _Grid, name: str) -> ir.Value:
         return self._node("DequantizeLinear", [value, grid.scale, grid.zero_point], name)
 
-    def _copy(self, node: ir.Node, inputs: list[ir.Value | None]) -> ir.Value:
-        """The same operator on integers."""
-        return self._node(node.op_type, inputs, f"{_name(node.outputs[0])}.quantized", dict(node.attributes))
-
-    def _node(
-        self, op_type: str, inputs: list[ir.Value | None] | list[ir.Value], name: str, attributes: Any = None
-    ) -> ir.Value:
+    def _node(self, op_type: str, inputs: Sequence[ir.Value], name: str, attributes: Any = None) -> ir.Value:
         node = ir.node(op_type, inputs, attributes or {}, name=f"node_{name}")
         node.outputs[0].name = name
         self._graph.append(node)
@@ -186,6 +203,17 @@ class _Writer:
         value = ir.Value(name=name, const_value=ir.tensor(array, name=name))
         self._graph.register_initializer(value)
         return value
+
+
+def _input(node: ir.Node) -> ir.Value:
+    assert node.inputs[0] is not None
+    return node.inputs[0]
+
+
+def _size(value: ir.Value) -> tuple[int, int]:
+    size = channels_and_width(value)
+    assert size is not None
+    return size
 
 
 def _name(value: ir.Value) -> str:

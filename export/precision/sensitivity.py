@@ -67,7 +67,7 @@ class _Search:
     """A few pictures of the float32 graph, and how far another graph's are from them."""
 
     def __init__(self, float32: onnx.ModelProto, metadata: GeneratorMetadata, num_images: int) -> None:
-        self._draws = list(serving_draws(metadata, seed=SENSITIVITY_SEED, count=num_images, batch=IMAGES_A_RUN))
+        self._draws = list(serving_draws(metadata, seed=SENSITIVITY_SEED, images=range(num_images), batch=IMAGES_A_RUN))
         session = open_session(float32)
         self._references = [_levels(session, draw) for draw in self._draws]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -37,20 +38,25 @@ class Draw:
         return {"z": self.z} if self.labels is None else {"z": self.z, "label": self.labels}
 
 
-def serving_draws(metadata: GeneratorMetadata, *, seed: int, count: int, batch: int) -> Iterator[Draw]:
-    """Images 0 to `count` − 1 of `seed` as a server draws them where a request names no truncation, `batch` at a time.
+def serving_draws(metadata: GeneratorMetadata, *, seed: int, images: range, batch: int) -> Iterator[Draw]:
+    """`images` of `seed` as a server draws them where a request names no truncation, `batch` at a time.
 
-    Every class comes equally often, give or take one; of more classes than images, `count` evenly spaced ones come
-    once. The last batch may be smaller.
+    Image i is of the same class whatever else is drawn. Of images that follow one another every class comes equally
+    often, give or take one; fewer images than classes are of different classes, spread over all. The last batch may be
+    smaller.
     """
-    labels = _balanced_labels(count, metadata.num_classes) if metadata.num_classes else None
-    for start in range(0, count, batch):
-        indices = range(start, min(start + batch, count))
+    num_classes = metadata.num_classes
+    stride = _stride(num_classes)
+    for start in range(images.start, images.stop, batch):
+        indices = range(start, min(start + batch, images.stop))
         z = draw_latents(seed, indices, metadata.latent_dim, metadata.default_truncation, metadata.latent_distribution)
-        yield Draw(z=z, labels=None if labels is None else labels[indices.start : indices.stop])
+        labels = np.array(indices, dtype=np.int64) * stride % num_classes if num_classes else None
+        yield Draw(z=z, labels=labels)
 
 
-def _balanced_labels(count: int, num_classes: int) -> NDArray[np.int64]:
-    if num_classes <= count:
-        return np.arange(count, dtype=np.int64) % num_classes
-    return np.linspace(0, num_classes - 1, count).astype(np.int64)
+def _stride(num_classes: int) -> int:
+    """Steps of this size meet each class before any again, and the first are far apart already (the golden section)."""
+    stride = round(num_classes * (math.sqrt(5.0) - 1.0) / 2.0)
+    while math.gcd(stride, num_classes) > 1:
+        stride += 1
+    return stride

@@ -12,7 +12,8 @@ from export.errors import OptionError
 from export.precision.budgets import FLOAT16_PSNR_DB
 from export.precision.float16 import to_float16
 from export.precision.float16_rounding import rounded_like_float16
-from export.precision.gate import GATE_IMAGES, Gate, GateResult
+from export.precision.gate import GATE_IMAGES, Gate
+from export.precision.gate_result import GateResult
 from export.precision.int8 import to_int8
 from export.precision.judges import RealImages
 from export.precision.sessions import open_session

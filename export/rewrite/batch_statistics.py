@@ -1,6 +1,6 @@
 """A batch norm with running statistics is a scale and a shift of each channel.
 
-    γ · (x - μ) / √(σ² + ε) + β  =  a · x + b,    a = γ / √(σ² + ε),    b = β - μ · a.
+γ · (x - μ) / √(σ² + ε) + β  =  a · x + b,    a = γ / √(σ² + ε),    b = β - μ · a.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Four small convolutions, one for each of the four output pixels that belong to an input pixel, and their interleaving.
+"""Four small convolutions, one for each of the four output pixels of an input pixel, and their interleaving.
 
 Phase (a, b) makes the output pixels (2i + a, 2j + b). It sees 2×2 input pixels: rows i - 1 and i for a = 0, i and i + 1
 for a = 1, columns likewise. So its padding is one row above (a = 0) or below (a = 1), one column left or right: the

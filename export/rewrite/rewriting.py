@@ -18,7 +18,7 @@ class Rewrite(Generic[Match]):
 
     Attributes:
         name: the file's name; reports count by it.
-        applies: what `rewrite` needs to know if the identity holds with this node as its last one, else None. Reads only.
+        applies: what `rewrite` needs to know if the identity holds with this node as its last one, else None; reads.
         rewrite: puts the equal form in the match's place; the replaced value's name goes on. Shared constants are left
             as they are.
     """

@@ -1,8 +1,8 @@
 """A transposed 4×4 convolution of stride 2 becomes four 2×2 convolutions, one for each output phase.
 
 Along one axis, with padding 1, output 2i is V3 · x(i - 1) + V1 · x(i) and output 2i + 1 is V2 · x(i) + V0 · x(i + 1)
-(as in `upsampling_as_transposed`). The same products, and the same weights in another order; ONNX Runtime's CPU provider
-is slow at transposed convolutions and fast at others.
+(as in `upsampling_as_transposed`). The same products, and the same weights in another order; ONNX Runtime's CPU
+provider is slow at transposed convolutions and fast at others.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Nearest ×2 and a 3×3 convolution become one 2×2 convolution with four times the channels.
 
-The four phase kernels of `upsampled_convolution` side by side: with a padding of 1 all around, the 2×2 convolution gives
-(H + 1) × (W + 1) pixels, of which phase (a, b) owns those from (a, b) on. Products as with four convolutions, and one
+The four phase kernels of `upsampled_convolution` side by side: with a padding of 1 all around, the 2×2 convolution
+gives (H + 1) × (W + 1) pixels, of which phase (a, b) owns those from (a, b) on. Products as with four convolutions, and one
 row and column more of each phase, which is thrown away.
 """
 
@@ -38,9 +38,7 @@ def rewrite(match: UpsampledConvolution) -> None:
     for number, (a, b) in enumerate(PHASES):
         starts = new.integers((number * num_outputs, a, b), f"starts{a}{b}")
         ends = ((number + 1) * num_outputs, TO_THE_END if a else -1, TO_THE_END if b else -1)
-        phases.append(
-            new.node("Slice", [stacked, starts, new.integers(ends, f"ends{a}{b}"), axes], f"phase{a}{b}")
-        )
+        phases.append(new.node("Slice", [stacked, starts, new.integers(ends, f"ends{a}{b}"), axes], f"phase{a}{b}"))
     new.finish(interleave(new, phases))
 
 

@@ -250,4 +250,4 @@ def test_sigterm_stops_it_in_order(serve_image: str, tiny_mar: Path) -> None:
         seconds = time.monotonic() - started
         assert podman("inspect", "--format", "{{.State.ExitCode}}", name).stdout.strip() == b"0"
         assert seconds < GRACE_S
-        assert podman("logs", name).stderr.decode().splitlines()[-1] == "stopping"
+        assert podman("logs", name).stderr.decode().splitlines()[-1].startswith("stopping")

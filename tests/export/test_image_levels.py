@@ -29,7 +29,7 @@ def level_of(value: np.float32) -> int:
 
 
 def every_level_and_every_half() -> np.ndarray:
-    """Values that hit levels, and halves between them, from below the range to above it: 1044 of them, 2 · 3 · 3 · 58."""
+    """Values that hit levels, and halves between them, from below the range to above it: 1044 = 2 · 3 · 3 · 58."""
     return ((np.arange(1044) / 2 - 5) / 127.5 - 1).astype(np.float32)
 
 

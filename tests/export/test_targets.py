@@ -152,7 +152,7 @@ def test_the_portable_graph_is_the_exporters(case_of: Callable[[str], Case]) -> 
 
 
 def test_an_unknown_target(case_of: Callable[[str], Case]) -> None:
-    with pytest.raises(ExportError, match="'tpu'.*cpu, gpu, portable"):
+    with pytest.raises(ExportError, match=r"'tpu'.*cpu, gpu, portable"):
         graph_for("tpu", case_of("resnet-16").portable)
 
 

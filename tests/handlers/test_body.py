@@ -23,6 +23,7 @@ JSON = {"content-type": "application/json"}
         ({"body": b'{"n": 2}'}, {"content-type": "application/octet-stream"}),
         ({"body": b'{"n": 2}'}, {"content-type": "application/problem+json"}),
         ({"body": '{"n": 2}'}, {"content-type": "text/plain"}),
+        ({"data": b'{"n": 2}'}, {}),  # over gRPC, under the name that TorchServe's examples use
     ],
 )
 def test_json_is_read_however_it_comes(data: dict[str, Any], headers: dict[str, str]) -> None:
@@ -55,6 +56,7 @@ def test_nothing_means_no_fields(data: dict[str, Any], headers: dict[str, str]) 
         ({"body": bytearray(b'{"n": 2}')}, "multipart/form-data; boundary=x"),
         ({"body": bytearray(b'{"n": 2}')}, "image/png"),
         ({"body": bytearray(b'{"n": 2}')}, "application/xml"),
+        ({"data": bytearray(b'{"n": 2}')}, "multipart/form-data; boundary=x"),
         ({"body": bytearray(b""), "n": bytearray(b"2")}, ""),  # a query string on another address
     ],
 )

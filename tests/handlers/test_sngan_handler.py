@@ -135,25 +135,31 @@ def test_a_form_field_named_like_a_header_is_no_header(handler: SnganHandler, co
     assert context.get_response_status(0)[0] == 200
 
 
-def test_a_fault_fails_its_own_request_alone(
-    handler: SnganHandler, context: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    real_draw = sngan_handler.draw
+def test_headers_are_handed_back(handler: SnganHandler, context: Any) -> None:
+    headers = [{**JSON, "x-correlation-id": "job-7", "TraceParent": "nonsense"}, {**JSON, "X-Correlation-Id": "job-8"}]
+    handle(handler, context, [{"body": {}}, {"body": {"n": 0}}], headers)
+    assert context.get_response_headers(0)["X-Correlation-ID"] == "job-7"
+    assert context.get_response_headers(1)["X-Correlation-ID"] == "job-8"
+    assert "traceparent" not in context.get_response_headers(0)
 
-    def draw(session: Any, request: Any) -> Any:
-        if request.seed == 13:
-            raise MemoryError("secret CUDA detail")
-        return real_draw(session, request)
 
-    monkeypatch.setattr(sngan_handler, "draw", draw)
-    answers = handle(handler, context, [{"body": {"seed": 13}}, {"body": {"seed": 14}}])
-    assert [context.get_response_status(i)[0] for i in range(2)] == [500, 200]
-    record = json.loads(answers[0])
-    assert (record["code"], record["type"], record["details"]) == (500, "InternalError", [])
-    assert "secret" not in answers[0].decode()
-    log = capsys.readouterr().err
-    assert "request r0 failed" in log
-    assert "secret CUDA detail" in log
+def test_what_was_done_is_told(tiny_generator_onnx: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log = tmp_path / "access.jsonl"
+    settings = {"provider": "cpu", "access_log": str(log)}
+    context = make_context(tiny_generator_onnx, {"handler": settings})
+    handler = SnganHandler()
+    handler.initialize(context)
+    capsys.readouterr()
+    answers = handle(handler, context, [{"body": {"n": 3}}, {"body": {"n": 0}}])
+    told = capsys.readouterr().out
+    assert "[METRICS]sngan_images_total.count:3|" in told
+    assert "reason:InvalidField" in told
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["request_id"], line["status"], line["images"], line["bytes"]) for line in lines] == [
+        ("r0", 200, 3, len(answers[0])),
+        ("r1", 422, 0, len(answers[1])),
+    ]
+    assert lines[0]["encoding_seconds"] > 0
 
 
 def test_an_answer_over_the_cap_is_413(tiny_generator_onnx: Path) -> None:
@@ -169,6 +175,8 @@ def test_the_describe_job_gets_the_metadata(handler: SnganHandler, context: Any)
     record = json.loads(json.dumps(description))
     assert record["model"]["class_names"] == ["cat", "Dog", "frog"]
     assert record["provider"] == "cpu"
+    assert record["openapi"]["openapi"] == "3.1.0"
+    assert record["openapi"]["info"]["version"] == "1.2"
 
 
 def test_a_client_cannot_make_a_describe_job(handler: SnganHandler, context: Any) -> None:

@@ -23,8 +23,9 @@ class Script:
 
 
 @pytest.fixture
-def temp(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def temp(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where private folders go; pytest's own folders have paths too long for TorchServe's sockets."""
+    tmp_path_factory.getbasetemp()  # pytest chooses its own at first use, which must not be in ours
     with tempfile.TemporaryDirectory(prefix="t") as folder:
         monkeypatch.setattr("tempfile.tempdir", folder)
         yield Path(folder)
@@ -44,7 +45,7 @@ def scripted_server() -> Iterator[Script]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = answer
+        do_GET = do_POST = do_PUT = do_DELETE = answer
 
         def log_message(self, format: str, *arguments: object) -> None:
             pass

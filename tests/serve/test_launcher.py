@@ -15,7 +15,7 @@ from serve import launcher, tethered
 from serve.config import ServeConfig
 from serve.errors import JavaNotFoundError, ModelFileError, StartError
 from serve.java import Java
-from serve.launcher import java_command, java_environment, running_server, stop
+from serve.launcher import java_command, running_server, stop
 
 pytest.importorskip("ts")
 WAIT_S = 20.0  # for another process to get its turn on a busy machine
@@ -41,20 +41,6 @@ def use_java(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> Non
     executable.write_text(f"#!/bin/sh\n{program}\n")
     executable.chmod(0o755)
     monkeypatch.setattr(launcher, "find_java", lambda: Java(executable=executable, major=17, found_by="PATH"))
-
-
-def test_the_workers_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    mine = {"PATH": "/bin", "PYTHONPATH": "/mine", "TS_CONFIG_FILE": "/evil", "TEMP": "/x", "TMPDIR": "/x"}
-    folder = Path("/private")
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
-    environment = java_environment(mine, folder)
-    assert environment["PYTHONPATH"] == "/private/store/sngan:/mine"
-    assert environment["PATH"] == "/bin"
-    assert environment["TEMP"] == environment["TMPDIR"] == "/private/temp"
-    assert environment["LOG_LOCATION"] == environment["METRICS_LOCATION"] == "/private/logs"
-    assert "TS_CONFIG_FILE" not in environment
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "torch" else object())
-    assert java_environment(mine, folder)["PYTHONPATH"] == "/private/store/sngan:/mine:/private/stand_in"
 
 
 def test_the_command_names_our_files_alone() -> None:

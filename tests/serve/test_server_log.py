@@ -20,6 +20,7 @@ def worker(*texts: str) -> list[str]:
         (f"{STAMP} ERROR WorkerThread out of memory", True),
         ("java.lang.IllegalStateException: no", True),
         (f"{STAMP} INFO  MODEL_LOG Torch worker started.", False),
+        (f"{STAMP} INFO  MODEL_LOG", False),
         (
             "WARNING: sun.reflect.Reflection.getCallerClass is not supported. This will impact performance.",
             False,

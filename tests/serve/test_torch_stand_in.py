@@ -17,7 +17,12 @@ def test_it_hides_nothing_and_is_what_the_worker_needs(tmp_path: Path) -> None:
     assert Path(done.stdout.strip()) == tmp_path / "torch.py"
 
 
-@pytest.mark.parametrize("installed", [True, False])
-def test_it_is_needed_only_without_torch(installed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("provider", "installed", "used"),
+    [("cpu", True, True), ("cpu", False, True), ("openvino", True, True), ("cuda", False, True), ("cuda", True, False)],
+)
+def test_only_a_gpu_s_worker_has_the_real_torch(
+    provider: str, installed: bool, used: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if installed else None)
-    assert torch_stand_in.is_needed() is not installed
+    assert torch_stand_in.is_used(provider) is used

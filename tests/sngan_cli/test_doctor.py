@@ -10,12 +10,12 @@ from sngan_cli import doctor
 from sngan_cli.doctor import Verdict
 
 
-def test_two_onnx_runtime_packages_are_a_conflict_with_the_fix(monkeypatch: pytest.MonkeyPatch) -> None:
-    both = ("onnxruntime", "onnxruntime-gpu")
-    monkeypatch.setattr(doctor, "_version", lambda name: "1.30" if name in both else None)
+@pytest.mark.parametrize("other", ["onnxruntime-gpu", "onnxruntime-openvino"])
+def test_two_onnx_runtime_packages_are_a_conflict_with_the_fix(monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda name: "1.30" if name in ("onnxruntime", other) else None)
     (finding,) = doctor._onnx_runtime()
     assert finding.verdict is Verdict.BAD
-    assert "pip uninstall -y onnxruntime onnxruntime-gpu" in finding.remedy
+    assert f"pip uninstall -y onnxruntime {other}" in finding.remedy
 
 
 def test_a_provider_that_is_listed_but_does_not_load_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ def test_ranges_are_the_extremes_of_the_values_themselves(cpu: Graph) -> None:
     watched.CopyFrom(inferred)
     watched.graph.output.extend(values[name] for name in names)
     session = open_session(watched)
-    (draw,) = serving_draws(metadata, seed=CALIBRATION_SEED, count=40, batch=40)
+    (draw,) = serving_draws(metadata, seed=CALIBRATION_SEED, images=range(40), batch=40)
     expected = dict(zip(names, session.run(names, draw.feed), strict=True))
     found = calibrate(model, names, metadata, num_images=40)
     assert set(found) == set(names)
@@ -30,6 +30,8 @@ def test_ranges_are_the_extremes_of_the_values_themselves(cpu: Graph) -> None:
 
 def test_uniform_latents_and_graphs_without_classes(cnn: Graph) -> None:
     model, metadata = cnn
-    latents = np.concatenate([draw.z for draw in serving_draws(metadata, seed=CALIBRATION_SEED, count=33, batch=8)])
+    latents = np.concatenate(
+        [draw.z for draw in serving_draws(metadata, seed=CALIBRATION_SEED, images=range(33), batch=8)]
+    )
     found = calibrate(model, ["z"], metadata, num_images=33)
     assert (found["z"].low, found["z"].high) == (latents.min(), latents.max())

@@ -20,7 +20,7 @@ LARGEST_DIFFERENCE = 5e-3
 
 
 def first_draw(metadata: GeneratorMetadata, count: int = 16) -> Draw:
-    return next(serving_draws(metadata, seed=5, count=count, batch=count))
+    return next(serving_draws(metadata, seed=5, images=range(count), batch=count))
 
 
 def value_types(model: onnx.ModelProto) -> dict[str, int]:

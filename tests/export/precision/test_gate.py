@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.precision import gate as gate_module
 from export.precision.budgets import CLASS_AGREEMENT_LOSS
-from export.precision.gate import Gate, GateResult
+from export.precision.gate import SECOND_LOOK, Gate
+from export.precision.gate_result import GateResult
 from export.precision.judges import NotMeasured
 from export.precision.sessions import open_session
 from handlers.metadata import GeneratorMetadata
@@ -151,28 +153,39 @@ def test_the_budget_of_the_classes_where_pixels_hardly_change() -> None:
     assert "class agreement falls from 1.000 to 0.500" in reason
 
 
+class Mistaken:
+    """A graph's own pictures, of which those at some places are of the next class."""
+
+    def __init__(self, model: onnx.ModelProto, wrong: Collection[int]) -> None:
+        self.session, self.wrong, self.done = open_session(model), list(wrong), 0
+
+    def run(self, outputs: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        place = np.arange(self.done, self.done + len(feed["z"]))
+        self.done += len(feed["z"])
+        label = np.where(np.isin(place, self.wrong), (feed["label"] + 1) % CLASSES, feed["label"])
+        return list(self.session.run(outputs, {**feed, "label": label}))
+
+
 @pytest.mark.usefixtures("thumbnails")
-@pytest.mark.parametrize(("wrong", "passes"), [(2, True), (3, False)])
-def test_one_point_of_class_agreement_passes_and_no_more(wrong: int, passes: bool) -> None:
-    """Of 200 pictures, one point is two."""
-
-    class Mistaken:
-        """The graph's own pictures, of which the first few are of the next class."""
-
-        def __init__(self, model: onnx.ModelProto) -> None:
-            self.session, self.done = open_session(model), 0
-
-        def run(self, outputs: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-            place = np.arange(self.done, self.done + len(feed["z"]))
-            self.done += len(feed["z"])
-            label = np.where(place < wrong, (feed["label"] + 1) % CLASSES, feed["label"])
-            return list(self.session.run(outputs, {**feed, "label": label}))
-
-    model = drawn(patterns(2.5 / 127.5), 0.01)
-    result = gate_of(model).compare("int8", Mistaken(model))
-    assert isinstance(result.class_agreement, float)
-    assert result.class_agreement == pytest.approx(1.0 - wrong / 200)
+@pytest.mark.parametrize(
+    ("wrong", "compared", "agreement", "passes"),
+    [
+        (range(2), 200, 0.99, True),  # exactly one point
+        (range(3), 800, 1 - 3 / 800, True),  # a point and a half, which more images show to be chance
+        (range(0, 800, 100), 200, 0.99, True),  # not asked for more, though they would be no better
+        (range(0, 800, 60), 800, 1 - 14 / 800, False),  # a point and three quarters, also of more
+    ],
+)
+def test_one_point_of_class_agreement_passes_and_no_more(
+    wrong: range, compared: int, agreement: float, passes: bool
+) -> None:
+    assert SECOND_LOOK * 200 == 800
     assert CLASS_AGREEMENT_LOSS == 0.01
+    model = drawn(patterns(2.5 / 127.5), 0.01)
+    result = gate_of(model).compare("int8", Mistaken(model, wrong))
+    assert result.pixels.num_images == compared
+    assert result.class_agreement == pytest.approx(agreement)
+    assert result.float32_class_agreement == 1.0
     assert result.passed == passes
 
 
@@ -187,10 +200,12 @@ def test_values_that_are_no_numbers_are_refused() -> None:
 
 @pytest.mark.usefixtures("thumbnails")
 def test_a_gate_that_has_judged_another_variant_says_the_same() -> None:
-    model = drawn(patterns(0.3))
-    first, second = drawn(patterns(0.3) + np.float32(0.01)), drawn(patterns(0.31))
+    tables = patterns(2.5 / 127.5)
+    model = drawn(tables, 0.01)
+    first, second = drawn(tables + np.float32(0.01), 0.01), drawn(1.5 * tables, 0.01)
     shared = gate_of(model)
     shared.compare("int8", open_session(first))
+    assert shared.compare("int8", Mistaken(model, range(800))).pixels.num_images == 800
     assert shared.compare("int8", open_session(second)) == judge("int8", second, model)
 
 

@@ -40,7 +40,7 @@ def quantized(graph: Graph, numbers: NumberFormat = U8_S7, only: Collection[int]
 
 
 def psnr_db(model: onnx.ModelProto, other: onnx.ModelProto, metadata: GeneratorMetadata) -> float:
-    (draw,) = serving_draws(metadata, seed=5, count=32, batch=32)
+    (draw,) = serving_draws(metadata, seed=5, images=range(32), batch=32)
     total = PixelDifferenceSum()
     total.add(*(to_uint8(draw_images(open_session(graph), draw)) for graph in (model, other)))
     return total.result().psnr_db
@@ -81,7 +81,7 @@ def test_between_the_layers_of_a_graph_without_classes_there_are_no_floats(cnn_c
 def test_onnx_runtimes_integers_are_what_is_written(any_graph: Graph) -> None:
     """ONNX's reference implementation computes rounding, convolution in floats, rounding, one after the other."""
     model = quantized(any_graph)
-    (draw,) = serving_draws(any_graph[1], seed=6, count=3, batch=3)
+    (draw,) = serving_draws(any_graph[1], seed=6, images=range(3), batch=3)
     newer = onnx.ModelProto()
     newer.CopyFrom(model)
     newer.opset_import[0].version = 21  # the reference has these operators from 19 on; they say the same here
@@ -97,7 +97,7 @@ def test_weights_and_pictures_are_those_of_onnx_runtimes_own_quantizer(portable:
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
-            self.draws = serving_draws(metadata, seed=CALIBRATION_SEED, count=IMAGES, batch=16)
+            self.draws = serving_draws(metadata, seed=CALIBRATION_SEED, images=range(IMAGES), batch=16)
 
         def get_next(self) -> dict[str, Any] | None:
             draw = next(self.draws, None)
@@ -149,6 +149,6 @@ def test_a_huge_bias_and_a_dead_channel_are_held(portable: Graph) -> None:
     weight = numpy_helper.to_array(tensors["conv.weight"]).copy()
     tensors["conv.weight"].CopyFrom(numpy_helper.from_array(weight * 0, "conv.weight"))
     tensors["conv.bias"].CopyFrom(numpy_helper.from_array(np.array([0.75], np.float32), "conv.bias"))
-    (draw,) = serving_draws(portable[1], seed=6, count=2, batch=2)
+    (draw,) = serving_draws(portable[1], seed=6, images=range(2), batch=2)
     images = draw_images(open_session(quantized((model, portable[1]))), draw)
     np.testing.assert_allclose(images, np.tanh(0.75), atol=1e-2)  # the output has 255 steps up to 0.75

@@ -49,7 +49,7 @@ def test_metadata_survives_every_conversion(which: str, request: pytest.FixtureR
         variant = make_variant(precision, model, metadata=metadata, gate=gate)
         assert variant.model is not None, variant.reasons
         assert variant.reasons == ()
-        (draw,) = serving_draws(metadata, seed=0, count=3, batch=3)
+        (draw,) = serving_draws(metadata, seed=0, images=range(3), batch=3)
         session = open_session(variant.model)
         entries = session.get_modelmeta().custom_metadata_map
         assert entries["licence"] == "of somebody"

@@ -109,7 +109,8 @@ def test_through_a_residual_sum_and_an_upsampling(prove: Prove, constants: dict,
     <float[4] scales = {{1, 1, 2, 2}}> {{
         c = Conv <pads = [1, 1, 1, 1]> (h, w, bias)
         s = Conv (x, one, one_bias)
-        u = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor"> (s, , scales)
+        u = Resize <mode = "nearest", coordinate_transformation_mode = "asymmetric", nearest_mode = "floor">
+            (s, , scales)
         r = Add(c, u)
         y = {NORM} (r, {STATISTICS})
     }}"""

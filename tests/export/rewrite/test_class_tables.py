@@ -53,7 +53,9 @@ def normalized(x: np.ndarray, given: dict[str, np.ndarray]) -> torch.Tensor:
 
 
 def of_class(x: torch.Tensor, label: np.ndarray, given: dict[str, np.ndarray]) -> torch.Tensor:
-    scale, shift = (functional.embedding(torch.from_numpy(label), torch.from_numpy(given[n])) for n in ("scale", "shift"))
+    scale, shift = (
+        functional.embedding(torch.from_numpy(label), torch.from_numpy(given[n])) for n in ("scale", "shift")
+    )
     return scale[:, :, None, None] * x + shift[:, :, None, None]
 
 

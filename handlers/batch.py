@@ -1,0 +1,89 @@
+"""Requests → pixels, many at once: the images of all requests in one row, run in parts, and split again.
+
+Where a batch is faster, its size is one of few, so that the provider plans, tunes and warms each once; the last part
+is filled up. The CPU provider gains nothing from a batch, and the session runs images there one by one: an image's
+bytes then do not depend on its neighbours.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handlers.drawing import labels_of, latents_of
+from handlers.metadata import GeneratorMetadata
+from handlers.request import ImageRequest
+from handlers.session import GeneratorSession
+
+BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+# Hears of one run: the images in it, its seconds, and how many more only filled it up.
+Ran = Callable[[int, float, int], None]
+
+
+def nobody_asks(images: int, seconds: float, padding: int) -> None:
+    """The `Ran` of those who measure nothing."""
+
+
+def with_classes(request: ImageRequest, metadata: GeneratorMetadata) -> ImageRequest:
+    """The same request with the classes that it leaves to its seed written out, so that they are drawn once."""
+    labels = labels_of(request, metadata)
+    return request if labels is None else dataclasses.replace(request, classes=tuple(labels.tolist()))
+
+
+def part_sizes(count: int, provider: str) -> list[tuple[int, int]]:
+    """How `count` images are run on `provider`: (images, batch size ≥ images) of every part, in order."""
+    if provider == "cpu":
+        return [(1, 1)] * count
+    parts = []
+    while count > 0:
+        taken = min(count, BATCH_SIZES[-1])
+        parts.append((taken, next(size for size in BATCH_SIZES if size >= taken)))
+        count -= taken
+    return parts
+
+
+def draw_all(
+    session: GeneratorSession, requests: Sequence[ImageRequest], ran: Ran = nobody_asks
+) -> list[NDArray[np.uint8] | Exception]:
+    """The images of every request, uint8 (n, height, width, channels), or why there are none, in order.
+
+    A fault that a run of all together meets is looked for in each request alone, so that it fails no other.
+    """
+    try:
+        return list(_run(session, requests, ran))
+    except Exception as error:
+        if len(requests) == 1:
+            return [error]
+    return [images for request in requests for images in draw_all(session, [request], ran)]
+
+
+def warm_up(session: GeneratorSession) -> None:
+    """Run every batch size once, so that no request waits for what a provider does at the first."""
+    metadata = session.metadata
+    for size in (1,) if session.provider == "cpu" else BATCH_SIZES:
+        request = ImageRequest(n=size, seed=0, classes=None, truncation=metadata.default_truncation)
+        _run(session, [request], nobody_asks)
+
+
+def _run(session: GeneratorSession, requests: Sequence[ImageRequest], ran: Ran) -> list[NDArray[np.uint8]]:
+    metadata = session.metadata
+    if not requests:
+        return []
+    z = np.concatenate([latents_of(request, metadata) for request in requests])
+    found = [labels_of(request, metadata) for request in requests]
+    labels = np.concatenate([one for one in found if one is not None]) if metadata.num_classes else None
+    parts, start = [], 0
+    for count, size in part_sizes(len(z), session.provider):
+        # The last image again and again fills the part.
+        chosen = np.minimum(np.arange(start, start + size), start + count - 1)
+        started = time.perf_counter()
+        levels = session.generate_levels(z[chosen], None if labels is None else labels[chosen])
+        ran(count, time.perf_counter() - started, size - count)
+        parts.append(levels[:count])
+        start += count
+    ends = np.cumsum([request.n for request in requests])
+    return np.split(np.concatenate(parts), ends[:-1])

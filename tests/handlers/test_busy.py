@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from handlers.busy import BusyMark, is_busy
+
+
+def test_it_is_seen_from_outside_while_any_worker_is_at_work(tmp_path: Path) -> None:
+    file = tmp_path / "busy"
+    file.touch()
+    first, second = BusyMark(str(file)), BusyMark(str(file))
+    assert not is_busy(file)
+    with first:
+        with second:
+            assert is_busy(file)
+        assert is_busy(file)
+    assert not is_busy(file)
+
+
+def test_a_worker_that_was_killed_is_not_busy(tmp_path: Path) -> None:
+    file = tmp_path / "busy"
+    file.touch()
+    program = (
+        "import sys; from handlers.busy import BusyMark\n"
+        "with BusyMark(sys.argv[1]): print('at work', flush=True); sys.stdin.read()"
+    )
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "at work\n"
+        assert is_busy(file)
+        worker.kill()
+    assert not is_busy(file)
+
+
+def test_without_a_file_nothing_is_marked_and_a_wrong_one_is_said(tmp_path: Path) -> None:
+    with BusyMark(None):
+        pass
+    with pytest.raises(FileNotFoundError):
+        BusyMark(str(tmp_path / "missing"))
