@@ -1,8 +1,8 @@
 """A generator file in ONNX Runtime: open, check, draw.
 
 On the CPU provider images are run one by one, which makes an image's bytes independent of its neighbours. Against
-whole batches it costs a tenth of the images a second with a wide float32 network, a quarter with int8, more with a
-small network, and nothing where images are asked for one at a time (measured: docs/bench-infer.md).
+whole batches it costs up to a tenth of the images a second with a wide float32 network, a fifth with int8, more with
+a small network, and nothing where images are asked for one at a time (measured: docs/bench-infer.md).
 """
 
 from __future__ import annotations

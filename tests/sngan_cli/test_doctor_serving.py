@@ -29,7 +29,7 @@ def test_amx_is_for_openvino_and_the_package_is_exchanged_first() -> None:
     assert remedy == (
         "pip uninstall -y onnxruntime, then pip install 'sngan[openvino]', then serve with --provider openvino-bf16"
     )
-    assert doctor_serving.INT8 in int8
+    assert doctor_serving.AMX_INT8 in int8
     assert doctor_serving.OPENVINO_INT8 not in int8  # measured without AMX only
     assert "pip" not in no_package
     (_, with_it), _ = lines(INTEL_AMX, installed=("openvino",))
@@ -67,7 +67,7 @@ def test_a_gpu_is_for_its_package_and_no_figure_is_made_up() -> None:
     assert remedy.startswith("pip uninstall -y onnxruntime, then pip install 'sngan[gpu]', then")
 
 
-@pytest.mark.parametrize("name", ["AMX_BFLOAT16", "AVX512_BFLOAT16", "INT8", "OPENVINO_INT8", "CPU_TARGET"])
+@pytest.mark.parametrize("name", ["AMX_BFLOAT16", "AMX_INT8", "AVX512_BFLOAT16", "INT8", "OPENVINO_INT8", "CPU_TARGET"])
 def test_every_figure_stands_on_the_page_that_is_named_as_its_source(name: str) -> None:
     figure = getattr(doctor_serving, name)
     assert re.search(rf"(?<![\d.]){re.escape(figure)}(?![\d.]*\d) times", PAGE.read_text(encoding="utf-8"))
