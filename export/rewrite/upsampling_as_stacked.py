@@ -1,8 +1,8 @@
 """Nearest ×2 and a 3×3 convolution become one 2×2 convolution with four times the channels.
 
 The four phase kernels of `upsampled_convolution` side by side: with a padding of 1 all around, the 2×2 convolution
-gives (H + 1) × (W + 1) pixels, of which phase (a, b) owns those from (a, b) on. Products as with four convolutions, and one
-row and column more of each phase, which is thrown away.
+gives (H + 1) × (W + 1) pixels, of which phase (a, b) owns those from (a, b) on. Products as with four convolutions,
+and one row and column more of each phase, which is thrown away.
 """
 
 from __future__ import annotations
