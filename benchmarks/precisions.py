@@ -2,11 +2,11 @@
 
     python benchmarks/precisions.py [preset[:channels] | RUN ...]
 
-Contenders: float32 of the portable and the cpu target; int8 of both, as exported here (weights of 7 bits), with
-weights of 8 bits, and as ONNX Runtime's own quantizer makes it of the same convolutions; float16, which this provider
-computes by converting. "PSNR" compares with float32 on some images. Sessions are opened as the server does: every core,
-no spinning. Contenders take turns; the ratios are of one round's times. "one by one" is 16 images in 16 runs, as the
-server draws on this provider; "batch 16" is one run.
+Contenders: float32 of the portable and the cpu target; int8 as exported here (weights of 7 bits), with weights of 8
+bits, and of the portable graph; what ONNX Runtime's own quantizer makes of the same convolutions of those two graphs;
+float16, which this provider computes by converting. "PSNR" compares with float32 on some images. Sessions are opened as
+the server does: every core, no spinning. Contenders take turns; the ratios are of one round's times. "one by one" is 16
+images in 16 runs, as the server draws on this provider; "batch 16" is one run.
 
 A preset's network is untrained: biases, tables and statistics are drawn at random, and its PSNR says little.
 """
@@ -107,15 +107,19 @@ def by_the_library(model: onnx.ModelProto, metadata: GeneratorMetadata) -> onnx.
 
 
 def contenders(portable: onnx.ModelProto, metadata: GeneratorMetadata) -> dict[str, onnx.ModelProto]:
-    cpu, _ = graph_for("cpu", portable)
-    made = {BASELINE: portable, "float32, cpu": cpu}
-    for target, graph in (("portable", portable), ("cpu", cpu)):
-        for numbers, name in ((U8_S7, "int8"), (U8_S8, "int8 with weights of 8 bits")):
-            found = to_int8(graph, metadata, numbers=numbers, budget_db=0.0).model  # every layer
-            if found is not None:
-                made[f"{name}, {target}"] = found
-        made[f"int8 by the library, {target}"] = by_the_library(graph, metadata)
-    made["float16, cpu"] = to_float16(cpu)
+    for_integers, _ = graph_for("cpu", portable, "int8")
+    made = {BASELINE: portable, "float32, cpu": graph_for("cpu", portable)[0]}
+    for name, graph, numbers in (
+        ("int8", for_integers, U8_S7),
+        ("int8 with weights of 8 bits", for_integers, U8_S8),
+        ("int8, portable", portable, U8_S7),
+    ):
+        found = to_int8(graph, metadata, numbers=numbers, budget_db=0.0).model  # every layer
+        if found is not None:
+            made[name] = found
+    made["int8 by the library"] = by_the_library(for_integers, metadata)
+    made["int8 by the library, portable"] = by_the_library(portable, metadata)
+    made["float16, portable"] = to_float16(portable)
     return made
 
 
@@ -140,7 +144,9 @@ def compare(wanted: str) -> None:
     draws = list(serving_draws(metadata, seed=GATE_SEED, images=range(COMPARED), batch=BATCH))
     references = [to_uint8(draw_images(sessions[BASELINE], draw)) for draw in draws]
     clock = device_clock(torch.device("cpu"))
-    print(f"{wanted}: {usable_cores()} cores, {ROUNDS} rounds of {BATCH} images, PSNR over {COMPARED} images")
+    print(
+        f"{wanted}: {usable_cores()} cores, {ROUNDS} rounds of {BATCH} images, PSNR over {COMPARED} images", flush=True
+    )
     timings = {}
     for size, way in ((BATCH, f"batch {BATCH}"), (1, "one by one")):
         calls = {name: in_runs_of(size, session, draws[0].feed) for name, session in sessions.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version as package_version
 from pathlib import Path
 
@@ -125,7 +125,7 @@ def export_run(
     if traces:
         raise VerificationError(f"the graph still holds spectral norm: {', '.join(traces[:3])}; nothing was written")
     graphs = _compare_targets(portable, findings, targets, say)
-    variants = _make_variants(checkpoint, graphs, metadata, precisions, findings, say)
+    variants = _make_variants(checkpoint, portable, metadata, precisions, findings, say)
     say(f"writing {output}")
     generators = generator_files(graphs, targets, variants)
     try:
@@ -159,7 +159,7 @@ def _compare_targets(
 
 def _make_variants(
     checkpoint: Checkpoint,
-    graphs: Mapping[str, onnx.ModelProto],
+    portable: onnx.ModelProto,
     metadata: GeneratorMetadata,
     precisions: Sequence[str],
     findings: Findings,
@@ -178,8 +178,9 @@ def _make_variants(
         precision = PRECISIONS[name]
         target = TARGET_OF_PRECISION[precision]
         of_target = dataclasses.replace(metadata, target=target)
+        graph, _ = graph_for(target, portable, precision)
         say(f"{precision}: converting the graph for {target}, and comparing it with float32")
-        variant = make_variant(name, graphs[target], metadata=of_target, real=real, say=say)
+        variant = make_variant(name, graph, metadata=of_target, real=real, say=say)
         facts = {"target": target, **variant.to_dict()}
         if variant.model is not None:
             found = parity(in_onnx_runtime(variant.model), findings.batches, precision, None)

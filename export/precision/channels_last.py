@@ -59,7 +59,7 @@ def _row(pair: Sequence[ir.Value], name: str, row_shape: ir.Value, new_node: New
 
 def _picture(rows: Sequence[ir.Value], channels: int, width: int, new_node: NewNode, new_shape: NewShape) -> ir.Value:
     """Two (N, H, 2W, C) → (N, C, 2H, 2W), a row of the one, a row of the other."""
-    both = new_node("Concat", rows, "rows_joined", {"axis": 2})  # (N, H, 4W, C)
+    both = new_node("Concat", rows, "both_rows", {"axis": 2})  # (N, H, 4W, C)
     picture_shape = new_shape((KEEP, REST, width, channels), "picture_shape")
     pixels = new_node("Reshape", [both, picture_shape], "channels_last", {})  # (N, 2H, 2W, C)
     return new_node("Transpose", [pixels], "channels_first", {"perm": CHANNELS_FIRST})

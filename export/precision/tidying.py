@@ -48,6 +48,8 @@ def with_named_nodes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _sort(graph: onnx.GraphProto) -> None:
     """Nodes and constants in the order in which the outputs need them, first input first; the others are dropped."""
+    outputs = [name for node in graph.node for name in node.output if name]
+    assert len(set(outputs)) == len(outputs), "a value that two nodes compute"
     producers = {name: node for node in graph.node for name in node.output if name}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     nodes: dict[str, onnx.NodeProto] = {}  # by first output

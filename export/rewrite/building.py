@@ -53,6 +53,44 @@ class Replacement:
         self._nodes.append(node)
         return node.outputs[0]
 
+    def convolution(
+        self,
+        x: ir.Value,
+        weight: NDArray[np.float64],
+        name: str,
+        *,
+        bias: ir.Value | None = None,
+        pads: Sequence[int] = (0, 0, 0, 0),
+        strides: Sequence[int] = (1, 1),
+        dilations: Sequence[int] = (1, 1),
+        group: int = 1,
+    ) -> ir.Value:
+        """A Conv of `weight` (O, I / group, h, w) and, if there is one, the graph's constant `bias` (O,)."""
+        inputs = [x, self.floats(weight, f"{name}_weight")] + ([] if bias is None else [bias])
+        attributes: dict[str, Attribute] = {
+            "kernel_shape": weight.shape[2:],
+            "pads": pads,
+            "strides": strides,
+            "dilations": dilations,
+            "group": group,
+        }
+        return self.node("Conv", inputs, name, attributes)
+
+    def depthwise(
+        self,
+        x: ir.Value,
+        kernel: NDArray[np.float64],
+        num_channels: int,
+        name: str,
+        *,
+        pads: Sequence[int] = (0, 0, 0, 0),
+        strides: Sequence[int] = (1, 1),
+        dilations: Sequence[int] = (1, 1),
+    ) -> ir.Value:
+        """Every channel by the same `kernel` (h, w)."""
+        weight = np.tile(kernel, (num_channels, 1, 1, 1))
+        return self.convolution(x, weight, name, pads=pads, strides=strides, dilations=dilations, group=num_channels)
+
     def floats(self, array: NDArray[np.float64], name: str) -> ir.Value:
         """A constant, stored in float32."""
         return new_constant(self._graph, array.astype(np.float32), self._name(name))

@@ -41,6 +41,16 @@ def whole_numbers(value: ir.Value | None) -> tuple[int, ...] | None:
     return tuple(array.tolist()) if array.dtype == np.int64 and array.ndim == 1 else None
 
 
+def size(value: ir.Value | None) -> tuple[int, int, int] | None:
+    """(C, H, W) of a value (N, C, H, W), where the shapes that were inferred tell all three."""
+    if value is None or value.shape is None or len(value.shape) != 4:
+        return None
+    _, channels, height, width = value.shape.dims
+    if not (isinstance(channels, int) and isinstance(height, int) and isinstance(width, int)):
+        return None
+    return channels, height, width
+
+
 def integers(node: ir.Node, name: str, default: tuple[int, ...]) -> tuple[int, ...]:
     """An attribute of integers."""
     attribute = node.attributes.get(name)

@@ -28,6 +28,16 @@ class Rewrite(Generic[Match]):
     rewrite: Callable[[Match], None]
 
 
+def only_where(pays: Callable[[Match], bool], rewrite: Rewrite[Match]) -> Rewrite[Match]:
+    """`rewrite`, where it is equal and also pays: the one is algebra, the other a target's measured choice."""
+
+    def applies(node: ir.Node) -> Match | None:
+        match = rewrite.applies(node)
+        return match if match is not None and pays(match) else None
+
+    return dataclasses.replace(rewrite, applies=applies)
+
+
 def apply_everywhere(rewrite: Rewrite[Match], model: ir.Model) -> int:
     """Apply `rewrite` to every node where it fits, first to last; the number of times.
 

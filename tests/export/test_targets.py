@@ -106,13 +106,51 @@ def operations(model: onnx.ModelProto) -> list[str]:
 
 
 @pytest.mark.parametrize("network", NETWORKS)
-def test_every_target_is_the_same_function(network: str, case_of: Callable[[str], Case]) -> None:
+def test_every_target_is_the_same_function(
+    network: str, case_of: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
     case = case_of(network)
     assert case.images.std() > 1000 * TOLERANCE, "images that are all alike would prove nothing"
-    for target in TARGETS:
-        model, _ = graph_for(target, case.portable)
+    models = {target: graph_for(target, case.portable)[0] for target in TARGETS}
+    models["cpu, for int8"], _ = graph_for("cpu", case.portable, "int8")
+    monkeypatch.setattr("export.targets.WIDE", 1)  # these networks are narrow, for speed
+    models["cpu, wide"], _ = graph_for("cpu", case.portable)
+    for name, model in models.items():
         (images,) = draw(model, ["image"], case.feed)
-        np.testing.assert_allclose(images, case.images, atol=TOLERANCE, rtol=0, err_msg=target)
+        np.testing.assert_allclose(images, case.images, atol=TOLERANCE, rtol=0, err_msg=name)
+
+
+RESNET_16 = {"class_tables": 4, "batch_norm_neighbour": 1, "shortcut_before_upsampling": 0}
+UNCONDITIONAL_RESNET_32 = {"class_tables": 0, "batch_norm_neighbour": 1, "shortcut_before_upsampling": 0}
+
+
+@pytest.mark.parametrize(
+    ("network", "target", "precision", "expected"),
+    [
+        ("resnet-16", "cpu", "float32", {**RESNET_16, "upsampling_as_shared_rows": 2, "pointwise_channels_last": 6}),
+        ("resnet-16", "cpu", "int8", {**RESNET_16, "upsampling_as_phases": 2}),
+        ("resnet-16", "gpu", "float32", {**RESNET_16, "upsampling_as_transposed": 2}),
+        ("resnet-32-unconditional", "cpu", "float32", {**UNCONDITIONAL_RESNET_32, "upsampling_as_shared_rows": 3}),
+        ("resnet-32-unconditional", "gpu", "float32", {**UNCONDITIONAL_RESNET_32, "upsampling_as_transposed": 3}),
+        ("cnn", "cpu", "float32", {"class_tables": 3, "transposed_as_phases": 3, "image_in_blocks": 1}),
+        ("cnn-chainer-gan-lib-unconditional", "cpu", "float32", {"batch_norm_neighbour": 1, "transposed_as_phases": 3}),
+    ],
+)
+def test_how_often_each_rewrite_applies(
+    network: str, target: str, precision: str, expected: dict[str, int], case_of: Callable[[str], Case]
+) -> None:
+    _, counts = graph_for(target, case_of(network).portable, precision)
+    assert {name: counts[name] for name in expected} == expected
+
+
+def test_wide_layers_take_forms_with_fewer_products(
+    case_of: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("export.targets.WIDE", 16)
+    model, counts = graph_for("cpu", case_of("resnet-16").portable)
+    assert counts["convolution_by_row_pairs"] == counts["upsampling_as_shared_products"] == 2
+    assert counts["upsampling_as_shared_rows"] == 0
+    assert len(model.graph.node) > 100, "what the other forms' nodes are weighed against"
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])
@@ -139,11 +177,12 @@ def test_the_contract_of_the_file(target: str, network: str, case_of: Callable[[
     assert (model.ir_version, list(model.opset_import)) == (portable.ir_version, list(portable.opset_import))
     assert (model.producer_name, model.graph.name) == ("sngan", "sngan_generator")
     assert traces_of_power_iteration(model) == []
-    assert not model.graph.value_info
+    made_by_nodes = {name for node in model.graph.node for name in node.output}
+    assert {value.name for value in model.graph.value_info} <= made_by_nodes
     read = {name for node in model.graph.node for name in node.input}
     made = {constant.name for constant in model.graph.initializer} | {value.name for value in model.graph.input}
     assert made == read & made, "constants that nobody reads"
-    assert read - made <= {name for node in model.graph.node for name in node.output} | {""}
+    assert read - made <= made_by_nodes | {""}
 
 
 def test_the_portable_graph_is_the_exporters(case_of: Callable[[str], Case]) -> None:

@@ -1,4 +1,4 @@
-"""Tiny generators as float32 graphs with their metadata: a residual network and a plain one, for two targets."""
+"""Tiny generators as float32 graphs with their metadata: a residual network and a plain one, each in several forms."""
 
 from __future__ import annotations
 
@@ -33,9 +33,21 @@ def portable(tiny_run: Path) -> Graph:
 
 
 @pytest.fixture(scope="session")
-def cpu(portable: Graph) -> Graph:
+def for_integers(portable: Graph) -> Graph:
     """The same with phases: Concat, DepthToSpace, and the output `image_u8`."""
+    return graph_for("cpu", portable[0], "int8")[0], portable[1]
+
+
+@pytest.fixture(scope="session")
+def cpu(portable: Graph) -> Graph:
+    """The same as float32 runs fastest."""
     return graph_for("cpu", portable[0])[0], portable[1]
+
+
+@pytest.fixture(scope="session")
+def gpu(portable: Graph) -> Graph:
+    """The same with transposed convolutions."""
+    return graph_for("gpu", portable[0])[0], portable[1]
 
 
 @pytest.fixture(scope="session")
@@ -45,13 +57,13 @@ def cnn(tiny_cnn_run: Path) -> Graph:
 
 
 @pytest.fixture(scope="session")
-def cnn_cpu(cnn: Graph) -> Graph:
+def cnn_for_integers(cnn: Graph) -> Graph:
     """The same with phases, and the output `image_u8`."""
-    return graph_for("cpu", cnn[0])[0], cnn[1]
+    return graph_for("cpu", cnn[0], "int8")[0], cnn[1]
 
 
-@pytest.fixture(scope="session", params=["portable", "cpu", "cnn", "cnn_cpu"])
+@pytest.fixture(scope="session", params=["portable", "for_integers", "cpu", "gpu", "cnn", "cnn_for_integers"])
 def any_graph(request: pytest.FixtureRequest) -> Graph:
-    """Each of the four."""
+    """Each of them."""
     graph: Graph = request.getfixturevalue(request.param)
     return graph

@@ -20,8 +20,8 @@ PRESENT = OPENVINO_PROVIDER in import_onnxruntime().get_available_providers()
 
 
 @pytest.fixture
-def generator(cpu: Graph, tmp_path: Path) -> Path:
-    model, metadata = cpu
+def generator(for_integers: Graph, tmp_path: Path) -> Path:
+    model, metadata = for_integers
     path = tmp_path / "generator.onnx"
     own = onnx.ModelProto()
     own.CopyFrom(model)
@@ -38,12 +38,12 @@ def test_without_the_provider_it_says_so_and_how_to_get_it(generator: Path) -> N
 
 
 @pytest.mark.skipif(PRESENT, reason="this ONNX Runtime has the OpenVINO provider")
-def test_a_provider_that_is_not_there_is_not_replaced_by_another(cpu: Graph) -> None:
+def test_a_provider_that_is_not_there_is_not_replaced_by_another(for_integers: Graph) -> None:
     with pytest.raises(ExportError, match="has no OpenVINOExecutionProvider"):
-        open_session(cpu[0], OPENVINO_PROVIDER)
+        open_session(for_integers[0], OPENVINO_PROVIDER)
 
 
-def test_a_provider_that_falls_back_is_found_out(cpu: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_provider_that_falls_back_is_found_out(for_integers: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where its libraries do not load: listed, and replaced with a line in the log."""
     monkeypatch.setattr(import_onnxruntime(), "get_available_providers", lambda: [OPENVINO_PROVIDER])
     with (
@@ -52,7 +52,7 @@ def test_a_provider_that_falls_back_is_found_out(cpu: Graph, monkeypatch: pytest
             ExportError, match=r"asked for OpenVINOExecutionProvider, ONNX Runtime took CPUExecutionProvider"
         ),
     ):
-        open_session(cpu[0], OPENVINO_PROVIDER)
+        open_session(for_integers[0], OPENVINO_PROVIDER)
 
 
 def test_a_strangers_file_is_refused(generator: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,8 @@ from handlers.metadata import GeneratorMetadata
 Graph = tuple[onnx.ModelProto, GeneratorMetadata]
 
 
-def test_ranges_are_the_extremes_of_the_values_themselves(cpu: Graph) -> None:
-    model, metadata = cpu
+def test_ranges_are_the_extremes_of_the_values_themselves(for_integers: Graph) -> None:
+    model, metadata = for_integers
     inferred = onnx.shape_inference.infer_shapes(model)
     values = {value.name: value for value in inferred.graph.value_info}
     names = [node.output[0] for node in model.graph.node if node.op_type in ("Gemm", "Relu", "DepthToSpace", "Conv")]

@@ -41,8 +41,8 @@ def test_the_same_pictures_of_the_same_inputs(any_graph: Graph) -> None:
     assert 0.0 < np.abs(found - expected).max() <= LARGEST_DIFFERENCE
 
 
-def test_the_bytes_of_the_second_output_are_those_of_the_first(cpu: Graph, cnn_cpu: Graph) -> None:
-    for model, metadata in (cpu, cnn_cpu):
+def test_the_bytes_of_the_second_output_are_those_of_the_first(cpu: Graph, cnn_for_integers: Graph) -> None:
+    for model, metadata in (cpu, cnn_for_integers):
         image, levels = open_session(to_float16(model)).run(["image", "image_u8"], first_draw(metadata).feed)
         assert (levels == to_uint8(image)).all()
 

@@ -39,8 +39,8 @@ def with_an_outlier_in_front_of(model: onnx.ModelProto, convolution: str, factor
     return changed
 
 
-def test_all_layers_where_the_budget_holds(cpu: Graph) -> None:
-    model, metadata = cpu
+def test_all_layers_where_the_budget_holds(for_integers: Graph) -> None:
+    model, metadata = for_integers
     found = to_int8(model, metadata, budget_db=35.0, **FEW)
     assert found.model is not None
     assert found.choice is not None
@@ -116,9 +116,9 @@ def test_nothing_of_the_tools_or_the_machine_is_left(any_graph: Graph, tmp_path:
     assert len(set(names)) == len(names)
 
 
-def test_equal_graphs_give_equal_bytes_in_another_process(cpu: Graph, tmp_path: Path) -> None:
+def test_equal_graphs_give_equal_bytes_in_another_process(for_integers: Graph, tmp_path: Path) -> None:
     """Whose sets are walked in another order."""
-    model, metadata = cpu
+    model, metadata = for_integers
     found = to_int8(model, metadata, **FEW).model
     assert found is not None
     onnx.save(model, tmp_path / "float32.onnx")

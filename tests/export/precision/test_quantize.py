@@ -69,8 +69,18 @@ def test_every_convolution_runs_in_integers(any_graph: Graph, tmp_path: Path) ->
     assert operators["Conv"] + operators["FusedConv"] + operators["NhwcFusedConv"] == 0
 
 
-def test_between_the_layers_of_a_graph_without_classes_there_are_no_floats(cnn_cpu: Graph) -> None:
-    operators = Counter(node.op_type for node in quantized(cnn_cpu).graph.node)
+def test_onnx_runtime_turns_no_tensor_round_between_the_layers(for_integers: Graph, tmp_path: Path) -> None:
+    """What is turned in the graph cancels against its own turning; a class's rows and the two ends are left."""
+    model = quantized(for_integers)
+    written = Counter(node.op_type for node in model.graph.node)
+    assert written["DepthToSpace"] == written["Resize"] == 0
+    operators = operators_in_onnx_runtime(model, tmp_path)
+    class_rows, first_source_twice, image_and_its_bytes = 8, 2, 2
+    assert operators["Transpose"] <= class_rows + first_source_twice + image_and_its_bytes < written["Transpose"]
+
+
+def test_between_the_layers_of_a_graph_without_classes_there_are_no_floats(cnn_for_integers: Graph) -> None:
+    operators = Counter(node.op_type for node in quantized(cnn_for_integers).graph.node)
     assert operators["Relu"] == 0
     # In once, out of each of the 13 convolutions (to bytes) and of the last layer (to floats), and nothing between.
     assert operators["QuantizeLinear"] == 1 + 13
@@ -128,16 +138,19 @@ def int8_constants(model: onnx.ModelProto) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("place", range(7))
-def test_one_layer_alone_leaves_the_others_as_they_were(cpu: Graph, place: int, tmp_path: Path) -> None:
-    model = quantized(cpu, only=[place])
+def test_one_layer_alone_leaves_the_others_as_they_were(for_integers: Graph, place: int, tmp_path: Path) -> None:
+    model = quantized(for_integers, only=[place])
     operators = operators_in_onnx_runtime(model, tmp_path)
     phases = place in (0, 3)
     assert operators["QLinearConv"] == (4 if phases else 1)
-    assert psnr_db(model, cpu[0], cpu[1]) > psnr_db(quantized(cpu), cpu[0], cpu[1]) - 0.5
+    assert (
+        psnr_db(model, for_integers[0], for_integers[1])
+        > psnr_db(quantized(for_integers), for_integers[0], for_integers[1]) - 0.5
+    )
 
 
-def test_weights_of_7_bits_cannot_overflow_the_pair_sums_of_old_processors(cpu: Graph) -> None:
-    for weights in int8_constants(quantized(cpu, U8_S7)):
+def test_weights_of_7_bits_cannot_overflow_the_pair_sums_of_old_processors(for_integers: Graph) -> None:
+    for weights in int8_constants(quantized(for_integers, U8_S7)):
         assert np.abs(weights).max() == 64
     assert 2 * 255 * 64 < 2**15
 

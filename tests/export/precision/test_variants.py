@@ -40,7 +40,7 @@ def rich(metadata: GeneratorMetadata) -> GeneratorMetadata:
     )
 
 
-@pytest.mark.parametrize("which", ["cpu", "cnn"])
+@pytest.mark.parametrize("which", ["for_integers", "cnn"])
 def test_metadata_survives_every_conversion(which: str, request: pytest.FixtureRequest) -> None:
     model, metadata = request.getfixturevalue(which)
     metadata = rich(metadata)
@@ -63,8 +63,8 @@ def test_metadata_survives_every_conversion(which: str, request: pytest.FixtureR
         assert (report["gate"] is None) == (precision == "fp32")
 
 
-def test_a_spoilt_conversion_is_not_handed_over(cpu: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, metadata = cpu
+def test_a_spoilt_conversion_is_not_handed_over(for_integers: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, metadata = for_integers
     convert = variants.to_float16
 
     def spoil(float32: onnx.ModelProto) -> onnx.ModelProto:
@@ -108,8 +108,8 @@ def test_a_value_that_only_a_gpu_would_lose_refuses_float16(portable: Graph) -> 
     assert any("above the largest float16" in reason for reason in variant.reasons)
 
 
-def test_without_an_int8_graph_the_reason_is_told(cpu: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, metadata = cpu
+def test_without_an_int8_graph_the_reason_is_told(for_integers: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, metadata = for_integers
 
     def nothing(*args: object, **kwargs: object) -> Int8:
         from export.precision.number_format import U8_S7
@@ -123,6 +123,6 @@ def test_without_an_int8_graph_the_reason_is_told(cpu: Graph, monkeypatch: pytes
     assert variant.reasons == ("the graph has no convolution that ONNX Runtime computes in 8-bit numbers",)
 
 
-def test_an_unknown_precision_is_refused_with_the_known_ones(cpu: Graph) -> None:
+def test_an_unknown_precision_is_refused_with_the_known_ones(for_integers: Graph) -> None:
     with pytest.raises(OptionError, match="--precision 'fp8' is not one of fp32, fp16, int8"):
-        make_variant("fp8", cpu[0], metadata=cpu[1])
+        make_variant("fp8", for_integers[0], metadata=for_integers[1])

@@ -1,5 +1,6 @@
 """The pattern, and every form it is rewritten into, against torch's upsampling and convolution."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch.nn import functional
 
 from export.rewrite.rewriting import Rewrite
 from export.rewrite.upsampling_as_phases import UPSAMPLING_AS_PHASES
+from export.rewrite.upsampling_as_shared_products import UPSAMPLING_AS_SHARED_PRODUCTS
+from export.rewrite.upsampling_as_shared_rows import UPSAMPLING_AS_SHARED_ROWS
 from export.rewrite.upsampling_as_stacked import UPSAMPLING_AS_STACKED
 from export.rewrite.upsampling_as_transposed import UPSAMPLING_AS_TRANSPOSED
 
@@ -18,9 +21,19 @@ Prove = Callable[..., onnx.ModelProto]
 Stays = Callable[..., None]
 
 FORMS = {
-    UPSAMPLING_AS_PHASES: ["Concat", "Conv", "Conv", "Conv", "Conv", "DepthToSpace"],
-    UPSAMPLING_AS_STACKED: ["Concat", "Conv", "DepthToSpace", "Slice", "Slice", "Slice", "Slice"],
-    UPSAMPLING_AS_TRANSPOSED: ["ConvTranspose"],
+    UPSAMPLING_AS_PHASES: {"Conv": 4, "Concat": 1, "DepthToSpace": 1},
+    UPSAMPLING_AS_STACKED: {"Conv": 1, "Slice": 4, "Concat": 1, "DepthToSpace": 1},
+    UPSAMPLING_AS_TRANSPOSED: {"ConvTranspose": 1},
+    UPSAMPLING_AS_SHARED_ROWS: {"Conv": 2 + 6, "Add": 4, "Concat": 1, "DepthToSpace": 1},
+    UPSAMPLING_AS_SHARED_PRODUCTS: {"Conv": 8 + 9, "Add": 10, "Concat": 1, "DepthToSpace": 1},
+}
+# Products an input pixel, input and output channel; of the plain form it is 4 · 9.
+PRODUCTS = {
+    UPSAMPLING_AS_PHASES: 16,
+    UPSAMPLING_AS_STACKED: 16,
+    UPSAMPLING_AS_TRANSPOSED: 16,
+    UPSAMPLING_AS_SHARED_ROWS: 12,
+    UPSAMPLING_AS_SHARED_PRODUCTS: 9,
 }
 every_form = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
 
@@ -54,7 +67,7 @@ def test_the_form_is_the_same_function(
 ) -> None:
     text = f"{SIGNATURE} {{ u = {resize} (x, , scales)  y = Conv <pads = [1, 1, 1, 1]> (u, w, bias) }}"
     after = prove(form, text, constants, {"x": x}, in_torch(x, constants["w"], constants["bias"]))
-    assert sorted(node.op_type for node in after.graph.node) == FORMS[form]
+    assert Counter(node.op_type for node in after.graph.node) == FORMS[form]
     assert after.graph.node[-1].output == ["y"]
 
 
@@ -95,3 +108,14 @@ def test_an_upsampled_image_with_another_reader_stays(form: Rewrite[Any], stays:
     conv = "Conv <pads = [1, 1, 1, 1]>"
     text = f"{SIGNATURE} {{ u = {RESIZE} (x, , scales)  c = {conv} (u, w, bias)  d = {conv} (u, w)  y = Add(c, d) }}"
     stays(form, text, constants)
+
+
+@every_form
+def test_the_products_that_the_form_promises(form: Rewrite[Any], prove: Prove, constants: dict, x: np.ndarray) -> None:
+    """Every weight between channels meets every input pixel once, so products are counted in the kernels."""
+    text = f"{SIGNATURE} {{ u = {RESIZE} (x, , scales)  y = Conv <pads = [1, 1, 1, 1]> (u, w, bias) }}"
+    after = prove(form, text, constants, {"x": x}, in_torch(x, constants["w"], constants["bias"]))
+    num_outputs, num_inputs = constants["w"].shape[:2]
+    between_channels = [c for c in after.graph.initializer if len(c.dims) == 4 and c.dims[1] != 1]
+    num_weights = sum(int(np.prod(constant.dims)) for constant in between_channels)
+    assert num_weights == PRODUCTS[form] * num_outputs * num_inputs
