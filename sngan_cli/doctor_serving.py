@@ -19,7 +19,7 @@ AMX_INT8 = "2.7"
 AVX512_BFLOAT16 = "2.6"
 INT8 = "2.5"
 OPENVINO_INT8 = "4.5"
-CPU_TARGET = "1.0 to 1.1"
+CPU_TARGET = "1.2 to 1.4"
 
 
 def faster_serving(flags: frozenset[str], gpu_names: str, installed: Sequence[str]) -> Iterator[Finding]:
