@@ -320,8 +320,11 @@ def test_sigterm_answers_what_was_accepted_and_leaves_nothing(serving: Serving) 
         return int(state["jobQueueStatus"]["pendingRequests"]) >= 6
 
     with concurrent.futures.ThreadPoolExecutor(12) as pool:
-        answers = [pool.submit(serving.post, json.dumps({"n": 4, "seed": seed}).encode()) for seed in range(12)]
-        wait_for(waiting)
+        bodies = [json.dumps({"n": 8, "seed": seed}).encode() for seed in range(12)]
+        answers = [pool.submit(serving.post, body) for body in bodies]
+        while not waiting():
+            if all(answer.done() for answer in answers):  # they were answered before anybody looked
+                answers = [pool.submit(serving.post, body) for body in bodies]
         started = time.monotonic()
         serving.process.send_signal(signal.SIGTERM)
         wait_for(lambda: "stopping" in serving.said[-1])
