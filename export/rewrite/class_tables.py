@@ -79,7 +79,7 @@ def _class_norm(last: ir.Node, x: ir.Value, scale: _Row, shift: _Row) -> ClassNo
     num_channels = scale.table.shape[1]
     affine = ChannelAffine(scale=np.ones(num_channels), shift=np.zeros(num_channels))
     norm = producer(x, "BatchNormalization")
-    own = batch_norm_affine(norm) if norm is not None and is_private(x) else None
+    own = batch_norm_affine(norm) if norm is not None else None
     if norm is not None and own is not None:
         before = norm.inputs[0]
         assert before is not None

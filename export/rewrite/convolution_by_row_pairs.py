@@ -13,7 +13,7 @@ shortcut s, is alike in both rows: added to M1, it reaches both. The Vk are dept
 rows, with zeros outside as before. Along both axes it would be 16 products for four pixels instead of 36, but five
 times the nodes: measured no faster with two threads.
 
-Differences of neighbours cost a little float32 accuracy, and much of 8 bits.
+Differences of neighbours cost a little accuracy in float32, and more in 8 bits.
 """
 
 from __future__ import annotations

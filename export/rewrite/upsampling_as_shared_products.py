@@ -13,7 +13,7 @@ nine products an input pixel, input and output channel for four outputs: 36 as i
 kernels are the nine taps in another basis, so the weights are as many as before. The differences are taken by depthwise
 convolutions, with zeros outside as before.
 
-Differences of neighbours and sums that nearly cancel cost a little float32 accuracy, and much of 8 bits.
+Differences of neighbours, and sums that nearly cancel, cost a little accuracy in float32, and more in 8 bits.
 """
 
 from __future__ import annotations

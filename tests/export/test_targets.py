@@ -113,7 +113,8 @@ def test_every_target_is_the_same_function(
     assert case.images.std() > 1000 * TOLERANCE, "images that are all alike would prove nothing"
     models = {target: graph_for(target, case.portable)[0] for target in TARGETS}
     models["cpu, for int8"], _ = graph_for("cpu", case.portable, "int8")
-    monkeypatch.setattr("export.targets.WIDE", 1)  # these networks are narrow, for speed
+    for form in ("ROW_PAIRS", "SHARED_PRODUCTS"):
+        monkeypatch.setattr(f"export.targets.{form}_FROM", 1)  # these networks are narrow, for speed
     models["cpu, wide"], _ = graph_for("cpu", case.portable)
     for name, model in models.items():
         (images,) = draw(model, ["image"], case.feed)
@@ -127,7 +128,7 @@ UNCONDITIONAL_RESNET_32 = {"class_tables": 0, "batch_norm_neighbour": 1, "shortc
 @pytest.mark.parametrize(
     ("network", "target", "precision", "expected"),
     [
-        ("resnet-16", "cpu", "float32", {**RESNET_16, "upsampling_as_shared_rows": 2, "pointwise_channels_last": 6}),
+        ("resnet-16", "cpu", "float32", {**RESNET_16, "upsampling_as_shared_rows": 2, "image_in_blocks": 1}),
         ("resnet-16", "cpu", "int8", {**RESNET_16, "upsampling_as_phases": 2}),
         ("resnet-16", "gpu", "float32", {**RESNET_16, "upsampling_as_transposed": 2}),
         ("resnet-32-unconditional", "cpu", "float32", {**UNCONDITIONAL_RESNET_32, "upsampling_as_shared_rows": 3}),
@@ -146,11 +147,13 @@ def test_how_often_each_rewrite_applies(
 def test_wide_layers_take_forms_with_fewer_products(
     case_of: Callable[[str], Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("export.targets.WIDE", 16)
-    model, counts = graph_for("cpu", case_of("resnet-16").portable)
-    assert counts["convolution_by_row_pairs"] == counts["upsampling_as_shared_products"] == 2
-    assert counts["upsampling_as_shared_rows"] == 0
-    assert len(model.graph.node) > 100, "what the other forms' nodes are weighed against"
+    forms = ("convolution_by_row_pairs", "upsampling_as_shared_products", "upsampling_as_shared_rows")
+    portable = case_of("resnet-16").portable
+    assert [graph_for("cpu", portable)[1][form] for form in forms] == [0, 0, 2]
+    monkeypatch.setattr("export.targets.ROW_PAIRS_FROM", 16)
+    assert [graph_for("cpu", portable)[1][form] for form in forms] == [2, 0, 2]
+    monkeypatch.setattr("export.targets.SHARED_PRODUCTS_FROM", 16)
+    assert [graph_for("cpu", portable)[1][form] for form in forms] == [2, 2, 0]
 
 
 @pytest.mark.parametrize("target", ["cpu", "gpu"])

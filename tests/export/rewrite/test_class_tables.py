@@ -101,8 +101,7 @@ def test_norms_that_share_tables_and_rows(prove: Prove, constants: dict, feed: d
     assert operations(after) == sorted(["Add", "Gather", "Gather", "Mul"] * 2)
 
 
-def test_a_norm_with_another_reader_stays(prove: Prove, constants: dict, feed: dict) -> None:
-    """The class's scale and shift are then all that is put into tables."""
+def test_another_reader_of_the_norm_keeps_it(prove: Prove, constants: dict, feed: dict) -> None:
     text = f"{SIGNATURE} {{ {NORMALIZE} {ROWS} p = Mul(class_scale, n)  s = Add(class_shift, p)  y = Add(s, n) }}"
     norm = normalized(feed["x"], constants)
     expected = (of_class(norm, feed["label"], constants) + norm).numpy()
