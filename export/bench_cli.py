@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -38,13 +35,14 @@ def infer(
 
     from export import bench, bench_bars, bench_report
     from export.bench_contenders import assemble
+    from export.bench_source import export_folder
     from handlers.processor import processor_flags, usable_cores
 
     chosen = threads or usable_cores()
     facts = bench_report.machine(chosen)
     if facts["busy"]:
         _say(f"the machine is busy: load {facts['load_average']} on {facts['cores']} cores before the start")
-    with _export_folder(source) as folder:
+    with export_folder(source, ("fp32", "fp16", "int8"), _say) as folder:
         field = assemble(folder, chosen, _say)
         results, failed = bench.measure(field, batches, seconds, time.perf_counter, _say)
     left_out = {**field.left_out, **failed}
@@ -60,27 +58,6 @@ def _batches(text: str) -> list[int]:
     if not all(part.isascii() and part.isdigit() and 1 <= int(part) <= MAX_BATCH for part in parts):
         raise OptionError(f"--batch {text!r}: numbers from 1 to {MAX_BATCH}, separated by commas, as in 1,16")
     return list(dict.fromkeys(map(int, parts)))
-
-
-@contextmanager
-def _export_folder(source: Path) -> Iterator[Path]:
-    """`source` itself if it holds generator files, else an export of it that is gone afterwards."""
-    if not source.is_dir():
-        raise OptionError(f"{source}: no such folder; give what `sngan export` wrote, or a run's folder")
-    if any(source.glob("*.onnx")):
-        yield source
-        return
-    try:
-        from export.pipeline import export_run
-        from export.targets import TARGETS
-    except ModuleNotFoundError as error:
-        raise ExportError(
-            f"{source} holds no .onnx file, and exporting a run needs {error.name}: `pip install 'sngan[export,cpu]'`"
-        ) from error
-    with tempfile.TemporaryDirectory(prefix="sngan-bench-") as private:
-        folder = Path(private) / "export"
-        export_run(source, folder, targets=TARGETS, precisions=("fp32", "fp16", "int8"), say=_say)
-        yield folder
 
 
 def _write(path: Path, text: str) -> None:

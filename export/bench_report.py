@@ -44,6 +44,20 @@ def machine(threads: int) -> dict[str, Any]:
     }
 
 
+def machine_lines(facts: Mapping[str, Any]) -> list[str]:
+    """What `machine` found, for people."""
+    threads = f"{facts['threads']} thread{'s' if facts['threads'] != 1 else ''}"
+    lines = [
+        f"{facts['processor']} ({', '.join(facts['features']) or 'its instruction sets are not told'}), "
+        f"{facts['cores']} cores, {threads}",
+        f"{facts['runtime'] or 'ONNX Runtime of unknown version'}, Python {facts['python']}, {facts['system']}, "
+        f"sngan {facts['sngan']}, {facts['date']}, load {facts['load_average']} at the start",
+    ]
+    if facts["busy"]:
+        lines.append("The machine was busy with other work: look at the ratios, and measure again when it is idle.")
+    return lines
+
+
 def as_values(
     facts: Mapping[str, Any],
     results: Sequence[Result],
@@ -93,15 +107,7 @@ def as_text(
     left_out: Mapping[str, str],
 ) -> str:
     """The same for people, in lines as wide as the table needs."""
-    threads = f"{facts['threads']} thread{'s' if facts['threads'] != 1 else ''}"
-    lines = [
-        f"{facts['processor']} ({', '.join(facts['features']) or 'its instruction sets are not told'}), "
-        f"{facts['cores']} cores, {threads}",
-        f"{facts['runtime'] or 'ONNX Runtime of unknown version'}, Python {facts['python']}, {facts['system']}, "
-        f"sngan {facts['sngan']}, {facts['date']}, load {facts['load_average']} at the start",
-    ]
-    if facts["busy"]:
-        lines.append("The machine was busy with other work: look at the ratios, and measure again when it is idle.")
+    lines = machine_lines(facts)
     lines += ["", _table(results), ""]
     lines += [_verdict_line(verdict) for verdict in verdicts]
     notes = dict.fromkeys(f"{result.contender.name}: {note}" for result in results for note in result.contender.notes)

@@ -41,7 +41,7 @@ class Provenance:
 
     def to_json(self) -> str:
         """ASCII text; equal records give equal text."""
-        record = {"schema": SCHEMA, **dataclasses.asdict(self)}
+        record = {"schema": SCHEMA, "model": self.model, "request": self.request, "index": self.index}
         return json.dumps(record, separators=(",", ":"), sort_keys=True, allow_nan=False)
 
 

@@ -29,7 +29,7 @@ from handlers.providers import (
     with_options,
 )
 
-__all__ = ["PROVIDERS", "GeneratorSession", "import_onnxruntime", "to_uint8", "usable_cores"]
+__all__ = ["PROVIDERS", "GeneratorSession", "import_onnxruntime", "session_options", "to_uint8", "usable_cores"]
 
 # ONNX Runtime's severity "error": its warnings are about graphs, not for whoever waits for an image.
 QUIET = 3
@@ -154,7 +154,7 @@ def _open(path: Path, provider: str, threads: int) -> _Opened:
 def _open_on_cpu(path: Path, threads: int, optimized: bool = True) -> tuple[Any, GeneratorMetadata]:
     """A session on the CPU provider and the file's metadata; what is wrong with the file becomes one line."""
     onnxruntime = import_onnxruntime()
-    options = _session_options(threads)
+    options = session_options(threads)
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
@@ -188,7 +188,7 @@ def _open_accelerated(
     try:
         session = onnxruntime.InferenceSession(
             str(path),
-            _session_options(threads),
+            session_options(threads),
             providers=with_options(name, threads, metadata, available),
             enable_fallback=0,  # or it would print a banner and go on with the CPU
         )
@@ -201,7 +201,8 @@ def _open_accelerated(
     return session, None
 
 
-def _session_options(threads: int) -> Any:
+def session_options(threads: int) -> Any:
+    """ONNX Runtime's `SessionOptions` as every session of ours has them; `threads` are of one run on the CPU."""
     options = import_onnxruntime().SessionOptions()
     options.log_severity_level = QUIET
     options.intra_op_num_threads = threads

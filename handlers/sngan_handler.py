@@ -6,6 +6,7 @@ Everything of substance is in the package `handlers`, which lies beside this fil
 from __future__ import annotations
 
 import dataclasses
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,8 @@ class SnganHandler:
         threads: of one run on the CPU; all cores that the worker may use without it.
         max_response_bytes: longer answers become a 413. Must be below TorchServe's `max_response_size`.
         access_log, busy_file: as for `handlers.metrics.Recorder`.
+        log_level: of Python's root logger in this worker, such as "WARNING". TorchServe's own code writes two lines
+            a request at INFO, on which both it and the worker spend time.
     """
 
     def initialize(self, context: Any) -> None:
@@ -52,6 +55,8 @@ class SnganHandler:
                 threads=settings.get("threads"),
                 variant=settings.get("variant", "auto"),
             )
+            if "log_level" in settings:
+                logging.getLogger().setLevel(settings["log_level"])
             warm_up(self._session)
             answer_all([Call(data={}, headers={})], self._session, self._max_response_bytes)
             self._recorder = Recorder(

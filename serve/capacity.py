@@ -44,15 +44,24 @@ class Plan:
     max_batch_delay_ms: int
 
 
-def plan(provider: str, model_bytes: int, *, latency: bool, workers: int | None, threads: int | None) -> Plan:
+def plan(
+    provider: str,
+    model_bytes: int,
+    *,
+    latency: bool,
+    workers: int | None = None,
+    threads: int | None = None,
+    batch_size: int | None = None,
+) -> Plan:
     """Choose what the caller left open.
 
     Args:
         provider: "auto" or one of `PROVIDERS`.
         model_bytes: size of the file to be served.
         latency: the shortest time for a lone request rather than the most images a second.
-        workers: the caller's choice, if any; likewise `threads`.
+        workers: the caller's choice, if any; likewise `threads` and `batch_size`.
         threads: see `workers`.
+        batch_size: see `workers`.
     """
     provider = likely_provider(provider)
     free = cores()
@@ -66,7 +75,7 @@ def plan(provider: str, model_bytes: int, *, latency: bool, workers: int | None,
     return Plan(
         workers=workers,
         threads=max(1, free // max(1, workers)) if threads is None else threads,
-        batch_size=size,
+        batch_size=size if batch_size is None else batch_size,
         max_batch_delay_ms=delay,
     )
 

@@ -22,7 +22,7 @@ def test_the_options_defaults_are_the_configuration_s() -> None:
     options = {
         name: parameter.default
         for name, parameter in inspect.signature(cli.serve).parameters.items()
-        if name not in ("source", "latency", "workers")
+        if name not in ("source", "latency", "workers", "batch_size")
     }
     assert options == {name: defaults[name] for name in options}
 

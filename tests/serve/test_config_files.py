@@ -71,6 +71,7 @@ def test_model_config_has_the_types_that_torchserve_wants() -> None:
         "threads": 3,
         "max_response_bytes": HANDLER_MAX_RESPONSE_BYTES,
         "busy_file": "/store/sngan.busy",
+        "log_level": "WARNING",
     }
     assert record.pop("deviceType") == "cpu"
     assert record["minWorkers"] == record["maxWorkers"] == 2
@@ -106,6 +107,11 @@ def test_what_is_asked_for_opens_nothing_else(settings: dict[str, Any], name: st
 def test_the_access_log_is_the_handler_s() -> None:
     record = yaml.safe_load(model_config_yaml(ServeConfig(access_log="/var/log/x"), BUSY))
     assert record["handler"]["access_log"] == "/var/log/x"
+
+
+def test_log4j_says_nothing_of_itself() -> None:
+    """On a full disk it would print a stack trace for each line that it cannot write."""
+    assert xml.etree.ElementTree.fromstring(log4j2_xml()).attrib["status"] == "fatal"
 
 
 def test_every_metric_of_the_handler_is_listed_with_the_labels_that_it_is_sent_with() -> None:
