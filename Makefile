@@ -1,4 +1,4 @@
-# Short and for people: `make help`. Everything lives in .venv; nothing is installed outside it.
+# Short and for people: `make help`. Everything lives in .venv (and .venv-… beside it); nothing is installed outside.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,10 +7,10 @@ RUNTIME ?= cpu
 STAMP := $(VENV)/.installed-$(RUNTIME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean
+.PHONY: help setup demo test test-openvino test-ort-gpu lint clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make the virtual environment with all packages (a few GB with PyTorch)
 
@@ -33,5 +33,11 @@ test: $(STAMP) ## Lint, then every test that this machine can run
 	PATH="$(abspath $(BIN)):$$PATH" scripts/lint
 	PATH="$(abspath $(BIN)):$$PATH" scripts/test
 
-clean: ## Remove the environment and what the demo wrote
-	rm -rf $(VENV) demo
+test-openvino: ## The serving tests on OpenVINO's ONNX Runtime, in an environment of its own
+	PYTHON="$(PYTHON)" scripts/test-provider openvino
+
+test-ort-gpu: ## The serving tests on ONNX Runtime's GPU package, which works without a GPU too; likewise
+	PYTHON="$(PYTHON)" scripts/test-provider ort-gpu
+
+clean: ## Remove the environments and what the demo wrote
+	rm -rf $(VENV) $(VENV)-openvino $(VENV)-ort-gpu demo

@@ -132,10 +132,11 @@ def _tensorrt(metadata: GeneratorMetadata) -> dict[str, str]:
 def _openvino(threads: int, precision: str) -> dict[str, str]:
     """The precision is always named: left alone, OpenVINO may compute in bfloat16 wherever the processor can.
 
+    It would also tie its threads to cores, in every process to the same first ones: two workers would share one core.
     `load_config` wants the JSON itself, and what OpenVINO does not understand in it, it passes over in silence.
     """
     return {
         "device_type": "CPU",
         "num_of_threads": str(threads),
-        "load_config": json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": precision}}),
+        "load_config": json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": precision, "ENABLE_CPU_PINNING": "NO"}}),
     }

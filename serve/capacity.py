@@ -25,6 +25,9 @@ WORKER_BYTES = 160 * 2**20
 # A worker's weights, what ONNX Runtime makes of them for the processor, and the images on their way.
 MODEL_COPIES = 3
 MAX_WORKERS = 32
+# Requests that a worker takes at once, and milliseconds that it waits for them.
+BATCH_ON_PROCESSOR = {"cpu": (1, 1), "openvino": (4, 1), "openvino-bf16": (4, 1)}
+BATCH_ON_GPU = (16, 5)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,10 +69,11 @@ def plan(
     provider = likely_provider(provider)
     free = cores()
     if workers is None:
-        # A worker on a GPU holds its memory, and one is enough to keep it busy; OpenVINO has streams of its own.
-        workers = 1 if latency or provider != "cpu" else min(free, MAX_WORKERS, _that_fit(model_bytes))
+        # A worker on a GPU holds its memory, and one is enough to keep it busy.
+        on_processor = provider in BATCH_ON_PROCESSOR
+        workers = min(free, MAX_WORKERS, _that_fit(model_bytes)) if on_processor and not latency else 1
     # With a batch every lone request waits for company, so only where the device is so fast that the protocol counts.
-    size, delay = {"cpu": (1, 1), "openvino": (4, 1), "openvino-bf16": (4, 1)}.get(provider, (16, 5))
+    size, delay = BATCH_ON_PROCESSOR.get(provider, BATCH_ON_GPU)
     if latency:
         size, delay = 1, 1
     return Plan(

@@ -18,8 +18,9 @@ import handlers
 from handlers.drawing import draw
 from handlers.errors import HandlersError
 from handlers.metadata import GeneratorMetadata
+from handlers.providers import reason_against
 from handlers.request import ImageRequest
-from handlers.session import PROVIDERS, import_onnxruntime
+from handlers.session import import_onnxruntime
 from handlers.variants import open_session
 from serve.config import MODEL_NAME, ServeConfig
 from serve.config_files import model_config_yaml
@@ -139,13 +140,12 @@ def _run_once(source: Path, folder: Path, generator: str, config: ServeConfig) -
 
 
 def _require(provider: str) -> None:
-    """Refuse a provider that the installed ONNX Runtime package was built without."""
-    onnxruntime = import_onnxruntime()
-    if provider != "auto" and PROVIDERS[provider] not in onnxruntime.get_available_providers():
-        raise ModelFileError(
-            f"this ONNX Runtime package has no {provider} provider; serve with --provider auto, or install "
-            "the package that has it (with an NVIDIA GPU: `pip install 'sngan[gpu]'`)"
-        )
+    """Refuse a provider that cannot run here, as far as that is known without opening a session."""
+    if provider == "auto":
+        return
+    reason = reason_against(provider, import_onnxruntime().get_available_providers())
+    if reason is not None:
+        raise ModelFileError(f"{reason}; or serve with --provider auto")
 
 
 def _manifest(generator_file: str, version: str) -> dict[str, Any]:

@@ -84,16 +84,19 @@ def litserve(generator: Path, *, workers: int, threads: int, folder: Path) -> It
     def all_workers_are_ready() -> bool:
         return exchange(f"{url}/health", timeout_s=ANSWER_S).status == 200
 
-    started = time.monotonic()
-    with _process(command, folder, folder / "litserve.log", os.environ) as process:
-        first_answer_s = _first_answer(process, f"{url}/predict", folder / "litserve.log", started)
-        _wait_until(all_workers_are_ready, process, folder / "litserve.log")
-        yield Rival(
-            name=f"LitServe {_version('litserve')}",
-            url=f"{url}/predict",
-            pid=process.pid,
-            first_answer_s=first_answer_s,
-        )
+    log = folder / "litserve.log"
+    # Ended by a signal, its processes leave their sockets behind: in a folder that goes.
+    with tempfile.TemporaryDirectory(prefix="sngan-litserve-", ignore_cleanup_errors=True) as private:
+        started = time.monotonic()
+        with _process(command, folder, log, {**os.environ, "TMPDIR": private}) as process:
+            first_answer_s = _first_answer(process, f"{url}/predict", log, started)
+            _wait_until(all_workers_are_ready, process, log)
+            yield Rival(
+                name=f"LitServe {_version('litserve')}",
+                url=f"{url}/predict",
+                pid=process.pid,
+                first_answer_s=first_answer_s,
+            )
 
 
 @contextlib.contextmanager

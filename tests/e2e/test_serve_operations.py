@@ -68,6 +68,12 @@ def is_gone(process: psutil.Process) -> bool:
     return True
 
 
+def is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):  # above all a zombie
+        return "model_service_worker" in " ".join(process.cmdline())
+    return False
+
+
 def wait_for(condition: Callable[[], bool], limit_s: float = ANSWER_S) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
@@ -287,7 +293,7 @@ def test_a_reload_drops_no_request_and_a_bad_one_changes_nothing(
     versions = [answer.headers["x-sngan-model-version"] for answer in answers if isinstance(answer, Answer)]
     assert set(versions) == {"1.2", "2.0"}
     # What has been replaced is gone: its workers, and its folder.
-    wait_for(lambda: len([p for p in serving.family() if "model_service_worker" in " ".join(p.cmdline())]) == 2)
+    wait_for(lambda: len([process for process in serving.family() if is_worker(process)]) == 2)
     found = record.find(serving.management)
     assert found is not None
     assert [path.name for path in found.store.iterdir() if path.is_dir()] == [found.model]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from handlers.errors import GeneratorFileError, ProviderError
 from handlers.metadata import GeneratorMetadata
-from handlers.processor import BFLOAT16, processor_flags
+from handlers.processor import BFLOAT16, processor_flags, usable_cores
 from handlers.providers import PROVIDERS
 from handlers.session import GeneratorSession
 
@@ -123,3 +125,25 @@ def test_openvino_draws_the_same_and_bfloat16_really_is_bfloat16(tiny_generator_
     largest = abs(rounded - expected).max()
     # Eight bits of mantissa at inputs up to 2 and eight of them: far from float32, and near the image.
     assert FLOAT32_TOLERANCE * 100 < largest < 0.05
+
+
+@needs_openvino
+@pytest.mark.skipif(usable_cores() < 2, reason="on one core there is nothing to choose")
+def test_openvino_ties_no_thread_to_a_core(tiny_generator_onnx: Path) -> None:
+    """It would tie those of every process to the same cores while they compute, and two workers would share one."""
+    session = GeneratorSession(tiny_generator_onnx, provider="openvino", threads=1)
+    z, labels = np.zeros((64, 8), dtype=np.float32), np.zeros(64, dtype=np.int64)
+    ended = threading.Event()
+
+    def draw_on_and_on() -> None:
+        while not ended.is_set():
+            session.generate(z, labels)
+
+    thread = threading.Thread(target=draw_on_and_on)
+    thread.start()
+    try:
+        seen = {len(os.sched_getaffinity(thread.native_id or 0)) for _ in range(20_000)}
+    finally:
+        ended.set()
+        thread.join()
+    assert seen == {usable_cores()}

@@ -110,11 +110,14 @@ def test_large_machines_are_not_filled(machine: Machine, monkeypatch: pytest.Mon
     assert chosen() == Plan(workers=MAX_WORKERS, threads=4, batch_size=1, max_batch_delay_ms=1)
 
 
-@pytest.mark.parametrize(("provider", "size", "delay"), [("cuda", 16, 5), ("tensorrt", 16, 5), ("openvino", 4, 1)])
-def test_where_batches_help_one_worker_waits_for_company(
-    machine: Machine, provider: str, size: int, delay: int
-) -> None:
-    assert chosen(provider) == Plan(workers=1, threads=8, batch_size=size, max_batch_delay_ms=delay)
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_on_a_gpu_one_worker_waits_for_company(machine: Machine, provider: str) -> None:
+    assert chosen(provider) == Plan(workers=1, threads=8, batch_size=16, max_batch_delay_ms=5)
+
+
+def test_openvino_has_a_worker_a_core_which_waits_a_little(machine: Machine) -> None:
+    assert chosen("openvino") == Plan(workers=8, threads=1, batch_size=4, max_batch_delay_ms=1)
+    assert chosen("openvino-bf16", latency=True) == Plan(workers=1, threads=8, batch_size=1, max_batch_delay_ms=1)
 
 
 def test_auto_is_the_cpu_where_there_is_no_gpu(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,4 +135,5 @@ def test_auto_is_the_cpu_where_there_is_no_gpu(machine: Machine, monkeypatch: py
 def test_what_the_user_chose_stays(machine: Machine) -> None:
     assert plan("cpu", 0, latency=False, workers=3, threads=None).threads == 2
     assert plan("cpu", 0, latency=False, workers=3, threads=5).threads == 5
+    assert plan("cpu", 0, latency=False, batch_size=7).batch_size == 7
     assert plan("cpu", 0, latency=False, workers=0, threads=0).workers == 0, "for ServeConfig to refuse"

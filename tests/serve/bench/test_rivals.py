@@ -78,11 +78,14 @@ def test_litserve_draws_what_the_file_says_and_leaves_nothing(
         assert sum("spawn_main" in " ".join(process.cmdline()) for process in family) == 2
         listening = [c.laddr.ip for process in family for c in process.net_connections("tcp") if c.status == "LISTEN"]
         assert set(listening) == {"127.0.0.1"}
+        private = Path(psutil.Process(rival.pid).environ()["TMPDIR"])
+        assert list(private.iterdir())
         drawn = picture(rival, {"n": 16, "class": 2, "seed": 1})
         alone = picture(rival, {"seed": 1})
     assert 0 < rival.first_answer_s < rivals.START_S
     assert not [process for process in family if runs(process)]
-    assert not (tmp_path / "client.py").exists()
+    assert not private.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"litserve.log"}
     expected = tiny_session.generate_levels(latents_of(1, 16, 8), np.full(16, 2))
     assert drawn.shape == (4 * (6 + 2) + 2, 4 * (4 + 2) + 2, 3)
     assert np.abs(drawn.astype(int) - grid(expected)).max() <= LEVEL

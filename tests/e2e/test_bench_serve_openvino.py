@@ -1,0 +1,60 @@
+"""What OpenVINO in bfloat16 must reach under load: run by `make test-openvino`, which makes the network for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from handlers.processor import BFLOAT16, processor_flags
+
+pytest.importorskip("ts")
+GENERATOR = os.environ.get("SNGAN_BENCH_GENERATOR", "")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.torchserve,
+    pytest.mark.skipif(
+        "OpenVINOExecutionProvider" not in onnxruntime.get_available_providers(),
+        reason="needs onnxruntime-openvino: `make test-openvino`",
+    ),
+    pytest.mark.skipif(not BFLOAT16 & processor_flags(), reason="this processor does not multiply in bfloat16"),
+    pytest.mark.skipif(
+        not GENERATOR,
+        reason="SNGAN_BENCH_GENERATOR names no network to measure with (benchmarks/untrained_generator.py writes one)",
+    ),
+]
+AT_LEAST = {1: 0.7, 16: 0.9}  # images a request → images a second, as a share of ONNX Runtime's alone
+WORKER_MIB = 250e6 / 2**20
+ROUNDS = 3
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """`sngan bench serve` with 32 requests at once."""
+    output = tmp_path_factory.mktemp("bench") / "bench.json"
+    command = [sys.executable, "-c", "from sngan_cli.main import main; main()", "bench", "serve", GENERATOR]
+    command += ["--provider", "openvino-bf16", "--mode", "throughput", "--no-rivals", "--concurrency", "32"]
+    command += ["--rounds", str(ROUNDS), "--output", str(output)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    values: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+    return values
+
+
+@pytest.mark.parametrize("images", AT_LEAST)
+def test_throughput(measured: dict[str, Any], images: int) -> None:
+    """The best round counts: another program on the machine slows the server and its baseline at different moments."""
+    [result] = [result for result in measured["results"] if result["images"] == images]
+    assert result["errors"] == {}
+    assert result["ratio_to_raw"]["highest"] >= AT_LEAST[images], result["ratio_to_raw"]
+
+
+def test_a_worker_is_small(measured: dict[str, Any]) -> None:
+    [server] = measured["servers"]
+    assert server["memory"]["largest_child_mib"] <= WORKER_MIB
