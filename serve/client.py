@@ -92,6 +92,7 @@ class SnganClient:
         seed: int | None = None,
         truncation: float | EllipsisType | None = ...,
         z: Sequence[Sequence[float]] | None = None,
+        return_z: bool | None = None,
         format: str = "png",
         image_format: str | None = None,
         quality: int | None = None,
@@ -109,6 +110,7 @@ class SnganClient:
             seed: None lets the server draw one.
             truncation: None is no bound; without it the model's default holds.
             z: the latents, a row an image, in place of seed and truncation.
+            return_z: list the latents too, in "json" and "zip".
             format: "png", "jpeg", "webp", "zip", "npy" or "json".
             image_format: of the files in "zip" and "json".
             quality: of JPEG and WebP, 1 ... 100; None is 90 for JPEG, and for WebP no loss.
@@ -127,6 +129,7 @@ class SnganClient:
             seed=seed,
             truncation=truncation,
             z=None if z is None else [list(row) for row in z],
+            return_z=return_z,
             format=format,
             image_format=image_format,
             quality=quality,

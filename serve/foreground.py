@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shlex
 import signal
@@ -14,25 +15,40 @@ from types import FrameType
 
 from serve import tokens
 from serve.config import ServeConfig
+from serve.ending import kill_children
 from serve.errors import ServerStoppedError
 from serve.launcher import RunningServer, running_server
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 SETTLE_S = 5.0
+# One press of Ctrl-C may arrive twice: from the terminal, and from make or another wrapper that passes it on.
+ONE_PRESS_S = 0.5
 
 
 class _StopAsked(BaseException):
     """SIGTERM or Ctrl-C arrived. No Exception, so that nothing on the way takes it for a fault."""
 
 
+@dataclasses.dataclass(kw_only=True)
+class _Signals:
+    """What has arrived: when the first one did, and whether a Ctrl-C after it cut the stop short."""
+
+    first_at: float | None = None
+    hurried: bool = False
+
+
 def run(source: Path, config: ServeConfig) -> None:
     """Serve `source` until SIGTERM or Ctrl-C; then answer what was accepted, stop all of it and return.
+
+    A further Ctrl-C kills java and its workers, so that nothing is waited for any more.
 
     Raises:
         ServerStoppedError: TorchServe ended by itself.
         ServeError: it did not start.
+        KeyboardInterrupt: a further Ctrl-C came while it was stopping; nothing is left then either.
     """
-    with contextlib.suppress(_StopAsked), _stop_on_signals():
+    signals = _Signals()
+    with contextlib.suppress(_StopAsked), _stop_on(signals):
         started = time.monotonic()
         _say(f"starting TorchServe with {source}")
         with running_server(source, config, on_log=_say) as server:
@@ -41,22 +57,33 @@ def run(source: Path, config: ServeConfig) -> None:
                 code = server.process.wait()
             except _StopAsked:
                 _say("stopping: not ready any more, answering what has been accepted")
-                if not server.settle(SETTLE_S):
+                if not server.settle(SETTLE_S) and not signals.hurried:
                     _say(f"requests are still under way after {SETTLE_S:g} s; they are cut off")
                 raise
         raise ServerStoppedError(f"TorchServe ended by itself with code {code}; its log is above")
+    if signals.hurried:
+        _say("stopped at once; what was under way is cut off")
+        raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
-def _stop_on_signals() -> Iterator[None]:
-    """Turn the first SIGTERM or SIGINT into `_StopAsked`; ignore the others, for stopping is under way."""
+def _stop_on(signals: _Signals) -> Iterator[None]:
+    """Turn the first SIGTERM or SIGINT into `_StopAsked`; of the others, let a second Ctrl-C hurry the stop.
 
-    def raise_stop(number: int, frame: FrameType | None) -> None:
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        raise _StopAsked
+    It raises nothing, for what is being tidied up must be tidied up to its end. A second SIGTERM is ignored: who sends
+    one cannot mean "harder", for which there is SIGKILL.
+    """
 
-    before = {number: signal.signal(number, raise_stop) for number in SIGNALS}
+    def handle(number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if signals.first_at is None:
+            signals.first_at = now
+            raise _StopAsked
+        if number == signal.SIGINT and now - signals.first_at > ONE_PRESS_S:
+            signals.hurried = True
+            kill_children()
+
+    before = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
         yield
     finally:
@@ -87,7 +114,7 @@ def _introduction(server: RunningServer, seconds: float) -> str:
             f"management (this machine only): {server.management_url}; metrics: {config.metrics_url}",
             *_about_tokens(server),
             f"try: {command}",
-            "stop with Ctrl-C",
+            "stop with Ctrl-C, and at once with a second one",
         ]
     )
 

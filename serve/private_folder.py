@@ -30,7 +30,7 @@ def private_folder() -> Iterator[Path]:
     Raises:
         StartError: the folder for temporary files cannot be written, or its path is too long for a socket.
     """
-    parent = Path(tempfile.gettempdir())
+    parent = _parent()
     remove_dead_folders(parent)
     try:
         folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=parent))
@@ -46,6 +46,21 @@ def private_folder() -> Iterator[Path]:
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _parent() -> Path:
+    """Where temporary files go. Python passes over a TMPDIR that it cannot write without a word; we do not."""
+    try:
+        parent = tempfile.gettempdir()
+    except FileNotFoundError as error:
+        raise StartError(f"no folder for temporary files can be written: {error.strerror}; set TMPDIR") from error
+    asked = os.environ.get("TMPDIR")
+    if asked and os.path.abspath(asked) != parent:
+        raise StartError(
+            f"TMPDIR is {asked}, where nothing can be written: it is missing, full, or not yours; set it to another "
+            f"folder, or unset it to use {parent}"
+        )
+    return Path(parent)
 
 
 def remove_dead_folders(parent: Path) -> None:

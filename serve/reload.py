@@ -61,7 +61,7 @@ def _swap(source: Path, old: ServerRecord, management_url: str, say: Callable[[s
     config = old.config
     management = Management(url=management_url, folder=old.folder)
     new = dataclasses.replace(old, source=str(source), model=_free_name(old.store))
-    registered = False
+    registered = recorded = False
     try:
         model = prepare(source, old.store, config, new.model, versions=(old.version,))
         new = dataclasses.replace(new, version=model.version)
@@ -73,6 +73,8 @@ def _swap(source: Path, old: ServerRecord, management_url: str, say: Callable[[s
         except ManagementError as error:
             raise ReloadError(_reason(old.folder, read_before) or str(error)) from error
         _draw_one(new, management_url)
+        new.write()  # on a full disk this fails, and nothing has changed yet
+        recorded = True
         management.set_default(new.version)
     except BaseException as error:
         # Ctrl-C too: a half-started version would hold its memory as long as the server lives.
@@ -80,10 +82,12 @@ def _swap(source: Path, old: ServerRecord, management_url: str, say: Callable[[s
             with contextlib.suppress(ServeError):
                 management.unregister(new.version)
         _remove(old.store, new.model)
-        if isinstance(error, ServeError):
+        if recorded:
+            with contextlib.suppress(OSError):
+                old.write()
+        if isinstance(error, (ServeError, OSError)):
             raise ReloadError(f"{error}; version {old.version} still serves") from error
         raise
-    new.write()
     say(f"version {new.version} answers; waiting for version {old.version} to end what it has")
     if not settle(management, busy_file(old.store, old.model), OLD_ANSWERS_S, old.version):
         say(f"version {old.version} is still at work after {OLD_ANSWERS_S:g} s, it is cut off")

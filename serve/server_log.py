@@ -16,15 +16,17 @@ LAST_LINES = 15
 
 # "2026-01-31T12:00:00,000 INFO  MODEL_LOG text", as `config.log4j2_xml` lays it out
 _LOG_LINE = re.compile(r"^\S+ (?P<level>[A-Z]+) +(?P<logger>\S+) ?(?P<text>.*)$")
+# A stranger's bytes can make TorchServe print forty such lines.
+_STACK = re.compile(r"^\s+(at |\.\.\. \d+ more)")
 _EXCEPTION = re.compile(r"^(?P<name>[A-Za-z_][\w.]*(Error|Exception|Interrupt|Exit)): (?P<text>.+)$")
 
 
 def is_shown(line: str) -> bool:
-    """Whether the user sees `line` while the server runs: warnings and worse, and what is no log line."""
+    """Whether the user sees `line` while the server runs: warnings and worse, what is no log line, no Java stack."""
     match = _LOG_LINE.match(line)
     if match is not None and match["level"] in ("INFO", "DEBUG", "TRACE"):
         return False
-    return bool(line.strip()) and not any(remark in line for remark in HARMLESS)
+    return bool(line.strip()) and not _STACK.match(line) and not any(remark in line for remark in HARMLESS)
 
 
 def says_load_failed(line: str) -> bool:

@@ -48,6 +48,9 @@ def serve(
     rivals: Annotated[
         bool, typer.Option("--rivals/--no-rivals", help="LitServe, and TorchServe with PyTorch (that needs a run).")
     ] = True,
+    warm_up_s: Annotated[
+        float, typer.Option("--warm-up", min=0.1, max=60, help="Seconds of load on each server before it counts.")
+    ] = 12.0,
     seconds: Annotated[float, typer.Option(min=0.1, max=30, help="Of a burst; longer for slow requests.")] = 3.0,
     rounds: Annotated[int, typer.Option(min=1, max=20, help="Everybody's turns under each load.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every round's figures.")] = False,
@@ -90,7 +93,7 @@ def serve(
         field = stack.enter_context(running)
         if rivals and STOCK not in others:
             field.left_out[STOCK] = "needs the network's weights for PyTorch: give a run's folder"
-        results, memory = measure(field, points, client, seconds=seconds, rounds=rounds, say=_say)
+        results, memory = measure(field, points, client, warm_up_s=warm_up_s, seconds=seconds, rounds=rounds, say=_say)
     report = Report(
         machine=machine,
         client=client.name,

@@ -37,6 +37,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip("needs a CUDA device; this path has not been run on a GPU yet")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What tests have measured and kept with `record_property("figure", text)`, run side by side or not."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    figures = {(one.nodeid, text): None for one in reports for name, text in one.user_properties if name == "figure"}
+    if figures:
+        terminalreporter.section("figures")
+        for test, text in figures:
+            terminalreporter.write_line(f"{test.rpartition('::')[2]}: {text}")
+
+
 def write_tiny_generator(path: Path, metadata: GeneratorMetadata) -> Path:
     """A generator without a hidden layer, tanh(W z + b[label]), of the shape that `metadata` tells."""
     pixels = metadata.channels * metadata.height * metadata.width

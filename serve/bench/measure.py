@@ -20,6 +20,10 @@ from serve.exchange import exchange
 # Of the largest concurrency, a burst must see so many answers a connection: the first wave meets an empty server.
 WAVES = 2.5
 SETTLE_S = MAX_BURST_S
+# Java compiles what it has run some ten thousand times, and a server runs for days. Requests for no image are refused
+# on the same way as others are answered, and take a tenth of their time or less.
+WARM_UP_CONCURRENCY = 32
+REFUSED_IMAGES = 0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +93,7 @@ def measure(
     points: Sequence[Point],
     client: Client,
     *,
+    warm_up_s: float,
     seconds: float,
     rounds: int,
     say: Callable[[str], object],
@@ -99,6 +104,7 @@ def measure(
         field: those that take part, running.
         points: the loads.
         client: makes the bursts.
+        warm_up_s: of load on each server before the rounds.
         seconds: of a burst; longer where a request takes so long that few would be answered.
         rounds: at least 1.
         say: is told the progress.
@@ -109,6 +115,9 @@ def measure(
     Raises:
         ServeError: a server stopped answering.
     """
+    for one in field.contenders:
+        say(f"warming up {one.name} for {warm_up_s:g} s")
+        _warm_up(one, client, field.classes, warm_up_s)
     turns: dict[tuple[str, Point], list[Turn]] = {}
     memory: dict[str, Memory] = {}
     started, done, total = time.monotonic(), 0, rounds * len(points) * len(field.contenders)
@@ -129,6 +138,12 @@ def measure(
         for point in points
     ]
     return results, memory
+
+
+def _warm_up(one: Contender, client: Client, classes: int, seconds: float) -> None:
+    images = 1 if one.mode is None else REFUSED_IMAGES
+    client(Load(url=one.url, images=images, classes=classes, concurrency=WARM_UP_CONCURRENCY, seconds=seconds))
+    _settle(one)
 
 
 def _order(contenders: Sequence[Contender], number: int) -> list[Contender]:

@@ -28,6 +28,7 @@ def temp(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
     tmp_path_factory.getbasetemp()  # pytest chooses its own at first use, which must not be in ours
     with tempfile.TemporaryDirectory(prefix="t") as folder:
         monkeypatch.setattr("tempfile.tempdir", folder)
+        monkeypatch.setenv("TMPDIR", folder)
         yield Path(folder)
 
 

@@ -86,6 +86,43 @@ def test_a_stop_that_was_asked_for_is_no_error(
     assert err.endswith("they are cut off\n") is not settles
 
 
+def test_a_second_ctrl_c_ends_it_at_once(
+    java_program: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the same press told twice by a wrapper, and no second SIGTERM."""
+    java: list[subprocess.Popen[bytes]] = []
+    lives_after: dict[str, bool] = {}
+
+    def settle(server: RunningServer, limit_s: float) -> bool:
+        """As if requests never ended; the kernel delivers the signals here, one by one."""
+        java.append(server.process)
+        os.kill(os.getpid(), signal.SIGINT)
+        lives_after["the same press"] = server.process.poll() is None
+        monkeypatch.setattr(foreground, "ONE_PRESS_S", 0.0)
+        os.kill(os.getpid(), signal.SIGTERM)
+        lives_after["SIGTERM"] = server.process.poll() is None
+        os.kill(os.getpid(), signal.SIGINT)
+        server.process.wait(20)
+        return False
+
+    monkeypatch.setattr(RunningServer, "settle", settle)
+    # The real one would kill what other tests have started, too.
+    monkeypatch.setattr(foreground, "kill_children", lambda: java[0].kill())
+    monkeypatch.setattr(foreground, "ONE_PRESS_S", 60.0)
+    before = signal.getsignal(signal.SIGINT)
+    java_program += ["sleep", "1000"]
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        run(Path("x.mar"), CONFIG)
+    timer.join()
+    assert lives_after == {"the same press": True, "SIGTERM": True}
+    assert signal.getsignal(signal.SIGINT) is before
+    err = capsys.readouterr().err
+    assert err.endswith("stopped at once; what was under way is cut off\n")
+    assert "still under way" not in err
+
+
 def test_tokens_are_introduced_with_what_they_are_worth(
     java_program: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import subprocess
 import sys
 import time
@@ -11,11 +12,13 @@ from pathlib import Path
 import psutil
 import pytest
 
+from handlers.metadata import GeneratorMetadata
 from serve import launcher, tethered
 from serve.config import ServeConfig
 from serve.errors import JavaNotFoundError, ModelFileError, StartError
 from serve.java import Java
-from serve.launcher import java_command, running_server, stop
+from serve.launcher import RunningServer, java_command, running_server
+from serve.record import ServerRecord
 
 pytest.importorskip("ts")
 WAIT_S = 20.0  # for another process to get its turn on a busy machine
@@ -107,6 +110,66 @@ def test_a_bad_file_never_starts_java(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert list(temp.iterdir()) == []
 
 
+def test_a_full_disk_is_one_line_and_never_starts_java(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, temp: Path, tiny_generator_onnx: Path
+) -> None:
+    """Full after the model has been unpacked, which has a message of its own."""
+    use_java(monkeypatch, tmp_path, f"touch {tmp_path}/started; sleep 1000")
+
+    def full() -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(launcher, "metrics_yaml", full)
+    with (
+        pytest.raises(StartError, match=r"^cannot write in .*: .*No space left on device; make room there, or set"),
+        running_server(tiny_generator_onnx, ServeConfig.on_free_ports()),
+    ):
+        pytest.fail("it is not running")
+    assert not (tmp_path / "started").exists()
+    assert list(temp.iterdir()) == []
+
+
+def test_an_access_log_that_cannot_be_written_is_said_before_anything_starts(
+    tmp_path: Path, temp: Path, tiny_generator_onnx: Path
+) -> None:
+    config = ServeConfig.on_free_ports(access_log=str(tmp_path / "missing" / "access.json"))
+    with (
+        pytest.raises(StartError, match=r"missing/access.json cannot be written: No such file or directory; give"),
+        running_server(tiny_generator_onnx, config),
+    ):
+        pytest.fail("it is not running")
+    assert list(temp.iterdir()) == []
+
+
+def test_settling_goes_on_when_the_disk_is_full(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_metadata: GeneratorMetadata
+) -> None:
+    """What was accepted is answered, though `sngan healthcheck` is not told that the server is stopping."""
+
+    def full(record: ServerRecord) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    config = ServeConfig(provider="cpu")
+    java = Java(executable=Path("/j/java"), major=17, found_by="PATH")
+    ServerRecord(folder=tmp_path, config=config, source="x.mar", model="sngan", version="1").write()
+    monkeypatch.setattr(ServerRecord, "write", full)
+    limits: list[float] = []
+    monkeypatch.setattr(launcher, "settle", lambda management, busy, limit_s: limits.append(limit_s) or True)
+    with subprocess.Popen(["true"]) as process:
+        server = RunningServer(
+            base_url=config.base_url,
+            management_url=config.management_url,
+            config=config,
+            metadata=tiny_metadata,
+            java=java,
+            pid=process.pid,
+            folder=tmp_path,
+            process=process,
+        )
+        assert server.settle(3.0)
+    assert limits == [3.0]
+
+
 def test_what_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch, tiny_generator_onnx: Path) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with (
@@ -126,32 +189,6 @@ def test_no_java_is_said_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         running_server(tmp_path / "missing.onnx", ServeConfig.on_free_ports()),
     ):
         pytest.fail("it is not running")
-
-
-def test_stop_ends_a_family_that_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "STOP_S", 0.2)
-    monkeypatch.setattr(launcher, "KILL_S", 0.2)
-    # One of the children has left java's process group, one has not.
-    deaf = "trap '' TERM; setsid sleep 1000 & sleep 1000 & wait; sleep 1000"
-    process = subprocess.Popen(["sh", "-c", deaf], start_new_session=True)
-    wait_for(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 2)
-    family = psutil.Process(process.pid).children(recursive=True)
-    stop(process)
-    assert process.returncode == -9
-    wait_for(lambda: all(is_gone(member) for member in family))
-
-
-def test_stop_ends_what_is_born_while_it_stops(tmp_path: Path) -> None:
-    late = tmp_path / "late"
-    program = f"trap 'sleep 1000 & echo $! > {late}; exit 0' TERM; echo ready; while :; do sleep 0.01; done"
-    process = subprocess.Popen(["sh", "-c", program], start_new_session=True, stdout=subprocess.PIPE)
-    with process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        stop(process)
-        assert process.returncode == 0
-    pid = int(late.read_text())
-    wait_for(lambda: not psutil.pid_exists(pid) or is_gone(psutil.Process(pid)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process of its parent's death")

@@ -62,6 +62,7 @@ def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path, monkeypatch: py
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(long))
+    monkeypatch.delenv("TMPDIR", raising=False)
     with pytest.raises(StartError, match="set TMPDIR to a shorter one"), private_folder():
         pass
     assert list(long.iterdir()) == []
@@ -69,5 +70,25 @@ def test_a_path_too_long_for_a_socket_is_refused(tmp_path: Path, monkeypatch: py
 
 def test_no_folder_for_temporary_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    monkeypatch.delenv("TMPDIR", raising=False)
     with pytest.raises(StartError, match="set TMPDIR"), private_folder():
+        pass
+
+
+def test_a_tmpdir_that_cannot_be_written_is_not_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python would take /tmp without a word, and whoever set TMPDIR would look for the server's files in vain."""
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("tempfile.tempdir", None)
+    for unusable in (tmp_path / "missing", tmp_path / "file"):
+        monkeypatch.setenv("TMPDIR", str(unusable))
+        with pytest.raises(StartError, match=f"^TMPDIR is {unusable}, where nothing can be written"), private_folder():
+            pass
+
+
+def test_no_writable_folder_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    with pytest.raises(StartError, match=r"can be written: No usable temporary .*; set TMPDIR$"), private_folder():
         pass

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -93,3 +95,24 @@ def test_workers_that_do_not_start_are_taken_back_with_their_reason(
     ]
     assert [path.name for path in record.store.iterdir() if path.is_dir()] == []
     assert find(scripted_server.url) == record
+
+
+def test_a_full_disk_at_the_last_moment_changes_nothing(
+    record: ServerRecord, scripted_server: Any, tiny_generator_onnx: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Willing(dict[str, tuple[int, bytes]]):
+        def get(self, path: str, default: Any = None) -> Any:
+            return 200, b"\x89PNG\r\n\x1a\n" if path.startswith("/predictions") else b"{}"
+
+    def full(self: ServerRecord) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    port = int(scripted_server.url.rpartition(":")[2])
+    dataclasses.replace(record, config=dataclasses.replace(record.config, port=port, management_port=port + 1)).write()
+    scripted_server.answers = Willing()
+    monkeypatch.setattr("serve.reload.find", lambda url: find(f"http://127.0.0.1:{port + 1}"))
+    monkeypatch.setattr(ServerRecord, "write", full)
+    refused(tiny_generator_onnx, scripted_server.url, r"No space left on device; version 1\.2 still serves")
+    assert scripted_server.requests[-1][:2] == ("DELETE", UNREGISTER)
+    assert not any("set-default" in path for _, path, _, _ in scripted_server.requests)
+    assert [path.name for path in record.store.iterdir() if path.is_dir()] == []

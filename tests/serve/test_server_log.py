@@ -19,6 +19,9 @@ def worker(*texts: str) -> list[str]:
         (f"{STAMP} WARN  MODEL_LOG sngan: request r1 failed:", True),
         (f"{STAMP} ERROR WorkerThread out of memory", True),
         ("java.lang.IllegalStateException: no", True),
+        ("Caused by: java.lang.IllegalArgumentException: minimumReadableBytes: -1", True),
+        ("\tat io.netty.channel.epoll.EpollEventLoop.run(EpollEventLoop.java:378) [model-server.jar:?]", False),
+        ("\t... 16 more", False),
         (f"{STAMP} INFO  MODEL_LOG Torch worker started.", False),
         (f"{STAMP} INFO  MODEL_LOG", False),
         (

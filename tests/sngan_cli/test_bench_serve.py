@@ -18,7 +18,7 @@ from sngan_cli import bench_serve
 from sngan_cli.errors import CommandError
 from sngan_cli.main import USER_ERRORS
 
-QUICK = ["--images", "1,4", "--concurrency", "1,8", "--seconds", "0.3", "--rounds", "1"]
+QUICK = ["--images", "1,4", "--concurrency", "1,8", "--warm-up", "0.5", "--seconds", "0.3", "--rounds", "1"]
 
 
 def bench(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -22,6 +22,7 @@ from serve.errors import ServeError
 from serve.exchange import Answer
 
 SMALL, LARGE = 1_000_000, 17_000_000
+WARM_UP_S = 0.125
 
 
 class FakeRaw:
@@ -41,14 +42,19 @@ class FakeClient:
     name = "fake"
 
     def __init__(self, share: float = 0.95, status: int = 200) -> None:
-        self.share, self.loads, self.status = share, [], status  # type: ignore[var-annotated]
+        self.share, self.status = share, status
+        self.loads: list[Load] = []
+        self.warmed: list[tuple[str, int]] = []
 
     def __call__(self, load: Load) -> Burst:
-        self.loads.append(load)
+        if load.seconds == WARM_UP_S:
+            self.warmed.append((load.url, load.images))
+        else:
+            self.loads.append(load)
         busy = min(load.concurrency, 2)
         images = round(100 * busy * self.share * load.seconds)
         return Burst(
-            requests=images // load.images,
+            requests=images // max(1, load.images),
             images=images,
             seconds=load.seconds,
             latency_ms={50: 10.0 * load.images + 3, 95: 20.0, 99: 30.0},
@@ -86,7 +92,7 @@ def field_of(*contenders: Contender, size: int = LARGE) -> Field:
 
 
 def run(field: Field, client: FakeClient, points: list[Point], rounds: int = 2) -> Any:
-    return measure(field, points, client, seconds=1.0, rounds=rounds, say=lambda text: None)
+    return measure(field, points, client, warm_up_s=WARM_UP_S, seconds=1.0, rounds=rounds, say=lambda text: None)
 
 
 def test_the_ratio_is_to_as_many_processes_as_the_requests_keep_busy() -> None:
@@ -104,6 +110,12 @@ def test_everybody_begins_a_round_in_turn_and_no_seed_comes_twice() -> None:
     assert [load.url[-5:] for load in client.loads] == ["first", "other", "other", "first"]
     ends = sorted((load.first_seed, load.first_seed + MAX_REQUESTS) for load in client.loads)
     assert all(end <= start for (_, end), (start, _) in itertools.pairwise(ends))
+
+
+def test_java_is_warmed_by_refusals_and_the_others_by_images() -> None:
+    client = FakeClient()
+    run(field_of(contender("first"), contender("other", mode=None)), client, [Point(images=1, concurrency=1)])
+    assert client.warmed == [("http://127.0.0.1:1/first", 0), ("http://127.0.0.1:1/other", 1)]
 
 
 def test_slow_requests_get_longer_bursts_up_to_a_limit() -> None:
