@@ -73,7 +73,7 @@ def test_parts_are_of_few_sizes_and_cover_all(count: int) -> None:
     assert {size for _, size in parts} <= set(BATCH_SIZES)
     assert all(size // 2 < images <= size for images, size in parts)  # less than half is padding
     assert part_sizes(count, "cpu") == [(1, 1)] * count
-    parts = part_sizes(count, "openvino")
+    parts = part_sizes(count, "openvino-bf16")
     assert sum(images for images, _ in parts) == count
     assert {size for _, size in parts} <= {1, 2, 4, 8}
 
