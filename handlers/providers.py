@@ -58,7 +58,7 @@ def reason_against(provider: str, available: Sequence[str]) -> str | None:
 
 
 def with_options(
-    provider: str, threads: int, metadata: GeneratorMetadata, available: Sequence[str]
+    provider: str, threads: int, metadata: GeneratorMetadata, available: Sequence[str], *, cuda_graphs: bool = False
 ) -> list[tuple[str, dict[str, str]]]:
     """What `InferenceSession(providers=…)` takes for `provider`: it first, then those that run what it cannot.
 
@@ -67,11 +67,12 @@ def with_options(
         threads: of one run on the CPU.
         metadata: of the file that is opened.
         available: as for `reason_against`.
+        cuda_graphs: whether CUDA records and replays runs, which asks for `handlers.bound_runs`.
     """
     # TensorRT hands on to CUDA what it does not know; everything in the end comes to the CPU.
     order = ("tensorrt", "cuda", "cpu") if provider == "tensorrt" else (provider, "cpu")
     wanted = [name for name in dict.fromkeys(order) if PROVIDERS[name] in available]
-    return [(PROVIDERS[name], _options(name, threads, metadata)) for name in wanted]
+    return [(PROVIDERS[name], _options(name, threads, metadata, cuda_graphs)) for name in wanted]
 
 
 def notes_on(provider: str, metadata: GeneratorMetadata) -> tuple[str, ...]:
@@ -89,9 +90,9 @@ def notes_on(provider: str, metadata: GeneratorMetadata) -> tuple[str, ...]:
     return ()
 
 
-def _options(provider: str, threads: int, metadata: GeneratorMetadata) -> dict[str, str]:
+def _options(provider: str, threads: int, metadata: GeneratorMetadata, cuda_graphs: bool) -> dict[str, str]:
     if provider == "cuda":
-        return dict(_CUDA)
+        return {**_CUDA, "enable_cuda_graph": str(int(cuda_graphs))}
     if provider == "tensorrt":
         return _tensorrt(metadata)
     if provider == "cpu":

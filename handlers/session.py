@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from handlers.bound_runs import BoundRuns
 from handlers.errors import GeneratorFileError, ProviderError
 from handlers.metadata import METADATA_KEY, GeneratorMetadata
 from handlers.processor import usable_cores
@@ -82,6 +83,7 @@ class GeneratorSession:
         self.notes = notes_on(self.provider, self.metadata)
         self._conditional = self.metadata.num_classes > 0
         self._has_levels = LEVELS_OUTPUT in {value.name for value in self._session.get_outputs()}
+        self._bound = _bound_runs(self._session, self.metadata) if self.provider == "cuda" else None
 
     def generate(self, z: NDArray[np.float32], labels: NDArray[np.int64] | None) -> NDArray[np.float32]:
         """Images in [-1, 1], float32 (n, c, height, width), of latents (n, latent_dim) and labels (n,).
@@ -110,7 +112,7 @@ class GeneratorSession:
             feed: dict[str, Any] = {"z": z[start : start + size]}
             if labels is not None:
                 feed["label"] = labels[start : start + size]
-            parts.append(self._session.run([output], feed)[0])
+            parts.append(self._bound.run(output, feed) if self._bound else self._session.run([output], feed)[0])
         return np.concatenate(parts)
 
 
@@ -118,6 +120,12 @@ def to_uint8(images: NDArray[np.float32]) -> NDArray[np.uint8]:
     """(n, c, h, w) in [-1, 1] → uint8 (n, h, w, c): clip(round-half-even((x + 1) · 127.5), 0, 255)."""
     levels = np.clip(np.rint((images + np.float32(1.0)) * np.float32(127.5)), 0, 255)
     return np.ascontiguousarray(levels.astype(np.uint8).transpose(0, 2, 3, 1))
+
+
+def _bound_runs(session: Any, metadata: GeneratorMetadata) -> BoundRuns:
+    channels, height, width = metadata.channels, metadata.height, metadata.width
+    shapes = {"image": (channels, height, width), LEVELS_OUTPUT: (height, width, channels)}
+    return BoundRuns(session, import_onnxruntime(), "cuda", shapes)
 
 
 class _Opened(NamedTuple):
@@ -185,15 +193,21 @@ def _open_accelerated(
     if name == "tensorrt":
         with contextlib.suppress(ImportError):
             importlib.import_module("tensorrt")  # loads its library, which preload_dlls leaves out
-    try:
-        session = onnxruntime.InferenceSession(
-            str(path),
-            session_options(threads),
-            providers=with_options(name, threads, metadata, available),
-            enable_fallback=0,  # or it would print a banner and go on with the CPU
-        )
-    except Exception as error:  # as above
-        return None, f"the {name} provider did not load ({_first_line(error)})"
+    session, reason = None, ""
+    # A graph with a node that CUDA leaves to the CPU cannot be recorded: it runs node by node.
+    for cuda_graphs in (True, False) if name == "cuda" else (False,):
+        try:
+            session = onnxruntime.InferenceSession(
+                str(path),
+                session_options(threads),
+                providers=with_options(name, threads, metadata, available, cuda_graphs=cuda_graphs),
+                enable_fallback=0,  # or it would print a banner and go on with the CPU
+            )
+            break
+        except Exception as error:  # as above
+            reason = _first_line(error)
+    if session is None:
+        return None, f"the {name} provider did not load ({reason})"
     # What a package lists as available is what it was built with, and a provider that fails to load is mostly
     # replaced without an exception: only the session itself tells the truth.
     if session.get_providers()[0] != PROVIDERS[name]:

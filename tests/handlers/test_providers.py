@@ -72,6 +72,9 @@ def test_tensorrt_knows_the_shapes_and_hands_on_to_cuda(
     assert (options["trt_fp16_enable"], options["trt_int8_enable"]) == ("1", "0")
     assert options["trt_engine_cache_path"].startswith(str(tmp_path))
     assert chosen["CUDAExecutionProvider"]["use_tf32"] == "0"
+    assert chosen["CUDAExecutionProvider"]["enable_cuda_graph"] == "0"
+    recording = dict(with_options("cuda", 1, half, ALL, cuda_graphs=True))
+    assert recording["CUDAExecutionProvider"]["enable_cuda_graph"] == "1"
     unconditional = dataclasses.replace(tiny_metadata, class_names=())
     (_, options), *_ = with_options("tensorrt", 1, unconditional, ALL)
     assert options["trt_profile_opt_shapes"] == "z:16x8"
