@@ -1,5 +1,6 @@
 """The `sngan` command as a person meets it: help, exit codes, one clear line for everything that is wrong."""
 
+import resource
 import subprocess
 import sys
 import time
@@ -35,6 +36,17 @@ def sngan(*arguments: object, timeout_s: float = 120.0) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
 
 
+def least_processor_time(runs: int, *arguments: object) -> float:
+    """Seconds of a core, which others on the machine stretch far less than the time by the clock."""
+    times = []
+    for _ in range(runs):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert sngan(*arguments).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(times)
+
+
 def best_of(runs: int, *arguments: object) -> float:
     """The machine is shared: the shortest of a few runs is what the program itself needs."""
     times = []
@@ -62,7 +74,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = f"import sys; import sngan_cli.main; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    assert best_of(5, "--help") <= HELP_LIMIT_S
+    assert 0 < least_processor_time(5, "--help") <= HELP_LIMIT_S
 
 
 def test_sample_is_quick_and_imports_no_torch(tiny_generator_onnx: Path, tmp_path: Path) -> None:
