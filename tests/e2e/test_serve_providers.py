@@ -23,6 +23,7 @@ from handlers.drawing import draw
 from handlers.processor import BFLOAT16, processor_flags
 from handlers.request import ImageRequest
 from handlers.session import GeneratorSession
+from serve.capacity import MAX_WORKERS, cores
 from serve.exchange import exchange
 
 pytest.importorskip("ts")
@@ -90,7 +91,7 @@ def test_openvino_serves_the_same_images(
 ) -> None:
     with serve_command(tiny_mar, "--provider", provider) as server:
         images, named = images_of(server)
-        assert len(server.workers) == 1  # with all cores; on the CPU provider it is a worker a core
+        assert len(server.workers) == min(cores(), MAX_WORKERS)
     assert named == "openvino"
     assert np.abs(images - on_the_cpu).max() <= FLOAT32_LEVELS
 
