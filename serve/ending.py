@@ -33,13 +33,13 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
-    for survivor in _wait_for_the_end(family):
+    for survivor in wait_for_the_end(family, KILL_S):
         with contextlib.suppress(psutil.NoSuchProcess):
             survivor.kill()
     # A worker born between the look and java's end has java's process group.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    _wait_for_the_end(family)
+    wait_for_the_end(family, KILL_S)
 
 
 def kill_children() -> None:
@@ -51,8 +51,8 @@ def kill_children() -> None:
             member.kill()
 
 
-def _wait_for_the_end(family: list[psutil.Process]) -> list[psutil.Process]:
-    """Wait at most `KILL_S`; those that still run then.
+def wait_for_the_end(family: list[psutil.Process], limit_s: float) -> list[psutil.Process]:
+    """Wait at most that many seconds; those that still run then.
 
     A zombie has ended. Where we are process 1 of a container, nobody fetches the orphans' exit codes.
     """
@@ -63,7 +63,7 @@ def _wait_for_the_end(family: list[psutil.Process]) -> list[psutil.Process]:
             return member.is_running() and member.status() != psutil.STATUS_ZOMBIE
         return False
 
-    deadline = time.monotonic() + KILL_S
+    deadline = time.monotonic() + limit_s
     while any(map(runs, family)) and time.monotonic() < deadline:
         time.sleep(POLL_S)
     return [member for member in family if runs(member)]

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-MAX_IMAGES = 64
 MAX_CONCURRENCY = 256
 ARCHIVE, GENERATOR = "sngan.mar", "generator.onnx"
 LITSERVE, STOCK = "LitServe", "TorchServe, stock, PyTorch eager"
@@ -62,6 +61,7 @@ def serve(
     shared machine too. The load comes from wrk where it is installed, else from a client of ours, on the same
     processor. Exit code 0 whatever the figures, 1 if nothing could be measured.
     """
+    from handlers.request import MAX_IMAGES
     from serve.bench.asyncio_client import AsyncioClient
     from serve.bench.bars import judge
     from serve.bench.contenders import MODES, opened

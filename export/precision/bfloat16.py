@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from export.precision.gate import GATE_IMAGES, Gate
 from export.precision.gate_result import GateResult
 from export.precision.sessions import open_session
 from handlers.metadata import METADATA_KEY, GeneratorMetadata
+from handlers.providers import PROVIDERS, with_options
 from handlers.session import import_onnxruntime, usable_cores
 
-OPENVINO_PROVIDER = "OpenVINOExecutionProvider"
-# From Python the provider takes the JSON itself, where its documentation speaks of a file.
-LOAD_CONFIG = json.dumps({"CPU": {"INFERENCE_PRECISION_HINT": "bf16"}})
+SERVED_AS = "openvino-bf16"
+OPENVINO_PROVIDER = PROVIDERS[SERVED_AS]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +57,8 @@ def verify_bfloat16(
     if METADATA_KEY not in texts:
         raise ExportError(f"{path}: an ONNX file without sngan metadata; `sngan export` writes one with it")
     metadata = GeneratorMetadata.from_json(texts[METADATA_KEY], str(path))
-    options = {"device_type": "CPU", "num_of_threads": str(usable_cores()), "load_config": LOAD_CONFIG}
+    # As the server opens it, so that the verdict is of what is served.
+    _, options = with_options(SERVED_AS, usable_cores(), metadata, available)[0]
     session = open_session(model, OPENVINO_PROVIDER, options)
     result = Gate(model, metadata, num_images=num_images, say=say).compare("bfloat16", session, OPENVINO_PROVIDER)
     verdict = "within its budget" if result.passed else f"refused: {'; '.join(result.reasons)}"

@@ -144,7 +144,7 @@ def opened(
             field.contenders.append(
                 dataclasses.replace(
                     ours,
-                    name=name,
+                    name=rival.name,
                     url=rival.url,
                     pid=rival.pid,
                     provider=None,

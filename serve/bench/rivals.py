@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from serve.config import LOOPBACK, ServeConfig
+from serve.ending import KILL_S, wait_for_the_end
 from serve.errors import ServeError, UnreachableError
 from serve.exchange import exchange
 from serve.java import find_java
@@ -32,7 +33,6 @@ START_S = 120.0  # PyTorch alone takes seconds in every worker
 ANSWER_S = 5.0  # TorchServe lets a request wait while its worker loads; this often we look whether it failed
 POLL_S = 0.02
 STOP_S = 10.0
-KILL_S = 5.0
 STOCK_NAME = "stock"
 JSON = {"Content-Type": "application/json"}
 # The last line of a traceback, by itself or passed on by TorchServe: "SomeError: text" or "module.Name: text".
@@ -242,22 +242,16 @@ def _reason(lines: list[str]) -> str:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the group: in order, then by force. A zombie has ended, whoever fetches its exit code."""
+    """End the group: in order, then by force."""
     import psutil
 
     family: list[psutil.Process] = []
     with contextlib.suppress(psutil.NoSuchProcess):
-        family = psutil.Process(process.pid).children(recursive=True)
-
-    def runs(member: psutil.Process) -> bool:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            return member.is_running() and member.status() != psutil.STATUS_ZOMBIE
-        return False
-
+        leader = psutil.Process(process.pid)
+        family = [leader, *leader.children(recursive=True)]
     for wish, limit_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, KILL_S)):
         # By the group, not by the leader: TorchServe's launcher would leave java running.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, wish)
-        deadline = time.monotonic() + limit_s
-        while (process.poll() is None or any(map(runs, family))) and time.monotonic() < deadline:
-            time.sleep(POLL_S)
+        wait_for_the_end(family, limit_s)
+    process.wait()

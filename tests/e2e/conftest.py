@@ -28,6 +28,12 @@ ADDRESSES = re.compile(
 )
 
 
+def is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):  # above all a zombie
+        return "model_service_worker" in " ".join(process.cmdline())
+    return False
+
+
 @dataclasses.dataclass(kw_only=True)
 class Serving:
     """A running `sngan serve`.
@@ -58,7 +64,7 @@ class Serving:
     @property
     def workers(self) -> list[psutil.Process]:
         """Those that run now."""
-        return [child for child in self.java.children() if "model_service_worker" in " ".join(child.cmdline())]
+        return [child for child in self.java.children() if is_worker(child)]
 
     def post(self, body: bytes, path: str = f"/predictions/{MODEL_NAME}", timeout_s: float = ANSWER_S) -> Answer:
         json_type = {"Content-Type": "application/json"}
@@ -126,6 +132,16 @@ def is_gone(process: psutil.Process) -> bool:
 def serve_command_fixture() -> Callable[..., contextlib.AbstractContextManager[Serving]]:
     """`serve_command`."""
     return serve_command
+
+
+@pytest.fixture(scope="module")
+def steady_serving(tiny_generator_onnx: Path) -> Iterator[Serving]:
+    """A tiny model with two workers and --reloadable. At the end the same workers must still be there, and answer."""
+    with serve_command(tiny_generator_onnx, "--reloadable", "--workers=2", "--provider=cpu") as running:
+        workers = [worker.pid for worker in running.workers]
+        yield running
+        assert [worker.pid for worker in running.workers] == workers
+        assert running.post(b"{}").status == 200
 
 
 @pytest.fixture(scope="session", name="wait_for")

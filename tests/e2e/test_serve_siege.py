@@ -9,7 +9,7 @@ import shutil
 import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -38,13 +38,8 @@ def head(length: int) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def serving(serve_command: Callable[..., Any], tiny_generator_onnx: Path) -> Iterator[Serving]:
-    """At the end the same workers must still be there."""
-    with serve_command(tiny_generator_onnx, "--reloadable", "--workers=2", "--provider=cpu") as running:
-        workers = [worker.pid for worker in running.workers]
-        yield running
-        assert [worker.pid for worker in running.workers] == workers
-        assert running.post(b"{}").status == 200
+def serving(steady_serving: Serving) -> Serving:
+    return steady_serving
 
 
 def test_foreign_models_are_not_registered(serving: Serving, tiny_mar: Path) -> None:

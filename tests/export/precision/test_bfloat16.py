@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import onnx
@@ -9,7 +10,7 @@ from export.errors import ExportError
 from export.onnx_writer import write_with_metadata
 from export.precision import bfloat16
 from export.precision import gate as gate_module
-from export.precision.bfloat16 import LOAD_CONFIG, OPENVINO_PROVIDER, verify_bfloat16
+from export.precision.bfloat16 import OPENVINO_PROVIDER, verify_bfloat16
 from export.precision.judges import NotMeasured
 from export.precision.sessions import open_session
 from handlers.metadata import GeneratorMetadata
@@ -84,4 +85,7 @@ def test_where_it_is_present_the_gate_judges_it(generator: Path, monkeypatch: py
     assert check.gate.provider == OPENVINO_PROVIDER
     assert check.gate.passed
     assert check.note.startswith("OpenVINO in bfloat16 is within its budget (PSNR ")
-    assert PRESENT or asked == [(OPENVINO_PROVIDER, "CPU", LOAD_CONFIG)]
+    if not PRESENT:
+        [(provider, device, config)] = asked
+        assert (provider, device) == (OPENVINO_PROVIDER, "CPU")
+        assert json.loads(config)["CPU"]["INFERENCE_PRECISION_HINT"] == "bf16"

@@ -41,8 +41,8 @@ class FakeClient:
 
     name = "fake"
 
-    def __init__(self, share: float = 0.95, status: int = 200) -> None:
-        self.share, self.status = share, status
+    def __init__(self, share: float = 0.95) -> None:
+        self.share = share
         self.loads: list[Load] = []
         self.warmed: list[tuple[str, int]] = []
 
