@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from handlers.accept import MEDIA_TYPES
 from handlers.answer import Answer, error_answer, json_bytes
-from handlers.batch import Ran, draw_all, nobody_asks, with_classes
+from handlers.batch import Ran, RunAll, draw_all, nobody_asks, with_classes
 from handlers.body import read_fields
 from handlers.envelopes import Asked, read_envelope
 from handlers.errors import RequestError
@@ -28,6 +28,7 @@ from handlers.metadata import GeneratorMetadata
 from handlers.request import MAX_IMAGES
 from handlers.response import good_answer, image_answer, image_record
 from handlers.session import GeneratorSession
+from handlers.shared_cores import one_after_another
 from handlers.tensors import output_tensor, text_tensor
 from handlers.tracing import echoed
 
@@ -50,7 +51,11 @@ class Call:
 
 
 def answer_all(
-    calls: Sequence[Call], session: GeneratorSession, max_bytes: int, ran: Ran = nobody_asks
+    calls: Sequence[Call],
+    session: GeneratorSession,
+    max_bytes: int,
+    ran: Ran = nobody_asks,
+    run_all: RunAll = one_after_another,
 ) -> list[Answer]:
     """The answers to `calls`, in order; nothing is raised.
 
@@ -58,12 +63,13 @@ def answer_all(
         calls: a batch.
         session: the open generator.
         max_bytes: longer answers become a 413.
-        ran: hears of every run of the session, as for `draw_all`.
+        ran: hears of the session's runs, as for `draw_all`.
+        run_all: makes them, as for `draw_all`.
     """
     read = [_guarded(call, functools.partial(_read, call, session.metadata, max_bytes)) for call in calls]
     asked = [one for one in read if isinstance(one, Asked)]
     started = time.perf_counter()
-    drawn = iter(draw_all(session, [request for one in asked for request in one.requests], ran))
+    drawn = iter(draw_all(session, [request for one in asked for request in one.requests], ran, run_all))
     generate_ms = (time.perf_counter() - started) * 1000
     answers = []
     for call, one in zip(calls, read, strict=True):

@@ -18,13 +18,17 @@ from handlers.drawing import labels_of, latents_of
 from handlers.metadata import GeneratorMetadata
 from handlers.request import ImageRequest
 from handlers.session import GeneratorSession
+from handlers.shared_cores import one_after_another
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 # The CPU provider gains nothing from a batch. OpenVINO gains hardly anything from more than 4 (the paper's ResNet for
 # CIFAR-10), and keeps the memory of the largest batch that it has run: 64 images, 370 MB; 8 in float32, 50 MB.
 LARGEST_BATCH = {"cpu": 1, "openvino": 4, "openvino-bf16": 8}
-# Hears of one run: the images in it, its seconds, and how many more only filled it up.
+# Hears of a batch's runs: the images in them, the seconds from the first's start to the last's end, and how many more
+# images only filled them up.
 Ran = Callable[[int, float, int], None]
+# Runs a function of 0 … count - 1 and gives the results in order.
+RunAll = Callable[[Callable[[int], NDArray[np.uint8]], int], list[NDArray[np.uint8]]]
 
 
 def nobody_asks(images: int, seconds: float, padding: int) -> None:
@@ -53,18 +57,27 @@ def _sizes(provider: str) -> list[int]:
 
 
 def draw_all(
-    session: GeneratorSession, requests: Sequence[ImageRequest], ran: Ran = nobody_asks
+    session: GeneratorSession,
+    requests: Sequence[ImageRequest],
+    ran: Ran = nobody_asks,
+    run_all: RunAll = one_after_another,
 ) -> list[NDArray[np.uint8] | Exception]:
     """The images of every request, uint8 (n, height, width, channels), or why there are none, in order.
 
     A fault that a run of all together meets is looked for in each request alone, so that it fails no other.
+
+    Args:
+        session: the open generator.
+        requests: of one batch.
+        ran: hears of the runs.
+        run_all: makes them; more than one at once only if the session allows for that, as the CPU provider does.
     """
     try:
-        return list(_run(session, requests, ran))
+        return list(_run(session, requests, ran, run_all))
     except Exception as error:
         if len(requests) == 1:
             return [error]
-    return [images for request in requests for images in draw_all(session, [request], ran)]
+    return [images for request in requests for images in draw_all(session, [request], ran, run_all)]
 
 
 def warm_up(session: GeneratorSession) -> None:
@@ -72,24 +85,29 @@ def warm_up(session: GeneratorSession) -> None:
     metadata = session.metadata
     for size in _sizes(session.provider):
         request = ImageRequest(n=size, seed=0, classes=None, truncation=metadata.default_truncation)
-        _run(session, [request], nobody_asks)
+        _run(session, [request], nobody_asks, one_after_another)
 
 
-def _run(session: GeneratorSession, requests: Sequence[ImageRequest], ran: Ran) -> list[NDArray[np.uint8]]:
+def _run(
+    session: GeneratorSession, requests: Sequence[ImageRequest], ran: Ran, run_all: RunAll
+) -> list[NDArray[np.uint8]]:
     metadata = session.metadata
     if not requests:
         return []
     z = np.concatenate([latents_of(request, metadata) for request in requests])
     found = [labels_of(request, metadata) for request in requests]
     labels = np.concatenate([one for one in found if one is not None]) if metadata.num_classes else None
-    parts, start = [], 0
-    for count, size in part_sizes(len(z), session.provider):
+    parts = part_sizes(len(z), session.provider)
+    starts = np.cumsum([0, *(count for count, _ in parts)])
+
+    def run(part: int) -> NDArray[np.uint8]:
+        start, (count, size) = starts[part], parts[part]
         # The last image again and again fills the part.
         chosen = np.minimum(np.arange(start, start + size), start + count - 1)
-        started = time.perf_counter()
-        levels = session.generate_levels(z[chosen], None if labels is None else labels[chosen])
-        ran(count, time.perf_counter() - started, size - count)
-        parts.append(levels[:count])
-        start += count
+        return session.generate_levels(z[chosen], None if labels is None else labels[chosen])[:count]
+
+    started = time.perf_counter()
+    levels = np.concatenate(run_all(run, len(parts)))
+    ran(len(z), time.perf_counter() - started, sum(size for _, size in parts) - len(z))
     ends = np.cumsum([request.n for request in requests])
-    return np.split(np.concatenate(parts), ends[:-1])
+    return np.split(levels, ends[:-1])

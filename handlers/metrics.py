@@ -41,17 +41,20 @@ OTHER = "other"
 class Recorder:
     """Takes down one batch after the other.
 
-    Settings, from the block `handler` of the model's `model-config.yaml`, both optional:
+    Settings, from the block `handler` of the model's `model-config.yaml`, optional:
         access_log: a file that gets a JSON line for each request.
-        busy_file: an existing file that is locked while a batch is being answered, so that whoever wants to stop
-            the server can see it.
     """
 
-    def __init__(self, settings: Mapping[str, Any], *, provider: str, variant: str, fallback: bool) -> None:
-        """Tell that a worker has started on `provider` with the file `variant` ("float32" …)."""
+    def __init__(
+        self, settings: Mapping[str, Any], mark: BusyMark, *, provider: str, variant: str, fallback: bool
+    ) -> None:
+        """Tell that a worker has started on `provider` with the file `variant` ("float32" …).
+
+        `mark` is held while a batch is being answered, so that whoever wants to stop the server can see it.
+        """
         self._provider, self._variant = provider, variant
         self._values: dict[str, set[str]] = {}
-        self._busy = BusyMark(settings.get("busy_file"))
+        self._busy = mark
         self._access_log = AccessLog(settings.get("access_log"))
         self._host = platform.node().replace(",", "_") or "localhost"
         label = "yes" if fallback else "no"

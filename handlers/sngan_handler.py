@@ -14,11 +14,14 @@ from typing import Any
 from handlers.access_log import Answered
 from handlers.answer import Answer
 from handlers.answering import Call, answer_all
-from handlers.batch import warm_up
+from handlers.batch import RunAll, warm_up
+from handlers.busy import BusyMark
 from handlers.errors import HandlersError
 from handlers.metrics import Recorder
 from handlers.openapi import document
+from handlers.processor import usable_cores
 from handlers.request import FIELDS, MAX_IMAGES
+from handlers.shared_cores import SharedCores, one_after_another
 from handlers.variants import open_session
 
 # Below TorchServe's own default limit for an answer, 6 553 500 bytes.
@@ -33,7 +36,9 @@ class SnganHandler:
         variant: "auto" or one of `handlers.variants.VARIANTS`: which of the archive's precisions.
         threads: of one run on the CPU; all cores that the worker may use without it.
         max_response_bytes: longer answers become a 413. Must be below TorchServe's `max_response_size`.
-        access_log, busy_file: as for `handlers.metrics.Recorder`.
+        cores: of all workers together; images of one batch run at once on those that the others leave idle.
+        busy_file: an existing file, for `handlers.busy.BusyMark`.
+        access_log: as for `handlers.metrics.Recorder`.
         log_level: of Python's root logger in this worker, such as "WARNING". TorchServe's own code writes two lines
             a request at INFO, on which both it and the worker spend time.
     """
@@ -59,8 +64,11 @@ class SnganHandler:
                 logging.getLogger().setLevel(settings["log_level"])
             warm_up(self._session)
             answer_all([Call(data={}, headers={})], self._session, self._max_response_bytes)
+            mark = BusyMark(settings.get("busy_file"))
+            self._run_all = self._shared(settings, mark)
             self._recorder = Recorder(
                 settings,
+                mark,
                 provider=self._session.provider,
                 variant=self._session.metadata.precision,
                 fallback=self._session.fallback is not None,
@@ -89,7 +97,7 @@ class SnganHandler:
             context.set_response_content_type(0, "application/json")
             return [self._description()]
         with self._recorder.batch() as batch:
-            answers = answer_all(calls, self._session, self._max_response_bytes, batch.ran)
+            answers = answer_all(calls, self._session, self._max_response_bytes, batch.ran, self._run_all)
             for call, answer in zip(calls, answers, strict=True):
                 batch.answer(_answered(call, answer))
         for index, answer in enumerate(answers):
@@ -98,6 +106,13 @@ class SnganHandler:
             for name, value in answer.headers.items():
                 context.set_response_header(index, name, value)
         return [answer.body for answer in answers]
+
+    def _shared(self, settings: dict[str, Any], mark: BusyMark) -> RunAll:
+        """How the images of a batch are run: elsewhere than on the CPU provider, a device or one run has all cores."""
+        threads = settings.get("threads") or usable_cores()
+        if self._session.provider != "cpu":
+            return one_after_another
+        return SharedCores(mark, cores=settings.get("cores", threads), threads=threads).run_all
 
     def _description(self) -> Any:
         """What `GET /models/sngan?customized=true` on the management port adds; a dict, for TorchServe."""

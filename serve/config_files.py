@@ -105,6 +105,7 @@ def model_config_yaml(config: ServeConfig, busy_file: Path) -> str:
         "handler": {
             "provider": config.provider,
             "threads": config.threads_per_worker,
+            "cores": config.workers * config.threads_per_worker,
             "variant": config.variant,
             "max_response_bytes": HANDLER_MAX_RESPONSE_BYTES,
             "busy_file": str(busy_file),
