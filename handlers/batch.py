@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,8 +103,9 @@ def _run(
 
     def run(part: int) -> NDArray[np.uint8]:
         start, (count, size) = starts[part], parts[part]
-        # The last image again and again fills the part.
-        chosen = np.minimum(np.arange(start, start + size), start + count - 1)
+        chosen: Any = slice(start, start + count)
+        if size > count:  # the last image again and again fills the part
+            chosen = np.minimum(np.arange(start, start + size), start + count - 1)
         return session.generate_levels(z[chosen], None if labels is None else labels[chosen])[:count]
 
     started = time.perf_counter()

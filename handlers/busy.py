@@ -13,38 +13,46 @@ from types import TracebackType
 
 
 class BusyMark:
-    """Holds shared locks while a `with` block runs: on a file of all workers, and on one of its own beside it.
+    """Holds locks while a `with` block runs: a shared one on the file of all workers, and one on a file of its own.
 
     The kernel releases a lock with its holder, so a worker that was killed is not busy for ever.
     """
 
     def __init__(self, path: str | None) -> None:
         """Raises OSError if `path` is given and cannot be opened. Nothing is locked without a path."""
-        self._files: tuple[int, ...] = ()
         self._path = None if path is None else Path(path)
+        self._changed_ns = 0
+        self._neighbours: dict[Path, int] = {}
         if self._path is None:
             return
         # Close-on-exec is Python's default; the files are open as long as the process lives.
-        of_all = os.open(self._path, os.O_RDONLY)
-        self._own = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        self._files = (of_all, os.open(self._own, os.O_RDONLY | os.O_CREAT, 0o600))
+        self._of_all = os.open(self._path, os.O_RDONLY)
+        self._own_path = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        self._own = os.open(self._own_path, os.O_RDONLY | os.O_CREAT, 0o600)
 
     def __enter__(self) -> None:
-        for file in self._files:
-            fcntl.flock(file, fcntl.LOCK_SH)
+        if self._path is not None:
+            fcntl.flock(self._of_all, fcntl.LOCK_SH)
+            fcntl.flock(self._own, fcntl.LOCK_EX)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for file in self._files:
-            fcntl.flock(file, fcntl.LOCK_UN)
+        if self._path is not None:
+            fcntl.flock(self._own, fcntl.LOCK_UN)
+            fcntl.flock(self._of_all, fcntl.LOCK_UN)
 
     def others(self) -> int:
-        """How many other workers of the same file are at work now. The file of one that has ended counts for nothing."""
+        """How many other workers of the same file are at work now."""
         if self._path is None:
             return 0
-        files = self._path.parent.glob(f"{self._path.name}.*")
-        return sum(is_busy(file) for file in files if file != self._own)
+        changed_ns = self._path.parent.stat().st_mtime_ns
+        if changed_ns != self._changed_ns:  # a worker has come, seldom; the file of one that has gone does no harm
+            self._changed_ns = changed_ns
+            for path in self._path.parent.glob(f"{self._path.name}.*"):
+                if path != self._own_path and path not in self._neighbours:
+                    self._neighbours[path] = os.open(path, os.O_RDONLY)
+        return sum(_is_locked(file, fcntl.LOCK_SH) for file in self._neighbours.values())
 
 
 def is_busy(path: Path) -> bool:
@@ -54,8 +62,14 @@ def is_busy(path: Path) -> bool:
         OSError: there is no such file.
     """
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
+        return _is_locked(file.fileno(), fcntl.LOCK_EX)
+
+
+def _is_locked(file: int, kind: int) -> bool:
+    """Whether somebody has a lock on `file` beside which one of `kind` cannot be."""
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(file, fcntl.LOCK_UN)
     return False

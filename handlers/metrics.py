@@ -10,6 +10,7 @@ that is new after `MAX_VALUES` others is written "other".
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import platform
@@ -90,14 +91,18 @@ class Recorder:
         padding = sum(run.padding for run in batch.runs)
         if padding:
             yield self._line("sngan_padding_images_total", padding, provider)
+        # One line for equal answers: java reads every line, and a batch's are mostly equal.
+        kinds: collections.Counter[tuple[str, str]] = collections.Counter()
         for one in batch.answered:
             format = self._known("format", one.media_type.partition(";")[0].rpartition("/")[2])
-            yield self._line("sngan_requests_total", 1, {"status": str(one.status), "format": format, **variant})
+            kinds[str(one.status), format] += 1
             yield self._line("sngan_request_seconds", seconds, provider)
             if one.encoding_s is not None:
                 yield self._line("sngan_encoding_seconds", one.encoding_s, {"format": format})
             if one.reason is not None:
                 yield self._line("sngan_rejections_total", 1, {"reason": self._known("reason", one.reason)})
+        for (status, format), count in kinds.items():
+            yield self._line("sngan_requests_total", count, {"status": status, "format": format, **variant})
 
     def _known(self, label: str, value: str) -> str:
         """`value` in TorchServe's alphabet for labels; "other" if the label has had its share of values."""

@@ -26,7 +26,7 @@ WORKER_BYTES = 160 * 2**20
 MODEL_COPIES = 3
 MAX_WORKERS = 32
 # Requests that a worker takes at once, and milliseconds that it waits for them.
-BATCH_ON_PROCESSOR = {"cpu": (8, 1), "openvino": (4, 1), "openvino-bf16": (4, 1)}
+BATCH_ON_PROCESSOR = {"cpu": (16, 1), "openvino": (4, 1), "openvino-bf16": (4, 1)}
 BATCH_ON_GPU = (16, 5)
 
 
