@@ -38,6 +38,8 @@ def nobody_asks(images: int, seconds: float, padding: int) -> None:
 
 def with_classes(request: ImageRequest, metadata: GeneratorMetadata) -> ImageRequest:
     """The same request with the classes that it leaves to its seed written out, so that they are drawn once."""
+    if request.classes is not None:
+        return request
     labels = labels_of(request, metadata)
     return request if labels is None else dataclasses.replace(request, classes=tuple(labels.tolist()))
 

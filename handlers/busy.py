@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from pathlib import Path
 from types import TracebackType
 
@@ -19,7 +20,10 @@ class BusyMark:
     """
 
     def __init__(self, path: str | None) -> None:
-        """Raises OSError if `path` is given and cannot be opened. Nothing is locked without a path."""
+        """Raises OSError if `path` is given and cannot be opened, or its folder not be written.
+
+        Nothing is locked without a path.
+        """
         self._path = None if path is None else Path(path)
         self._changed_ns = 0
         self._neighbours: dict[Path, int] = {}
@@ -27,8 +31,8 @@ class BusyMark:
             return
         # Close-on-exec is Python's default; the files are open as long as the process lives.
         self._of_all = os.open(self._path, os.O_RDONLY)
-        self._own_path = self._path.with_name(f"{self._path.name}.{os.getpid()}")
-        self._own = os.open(self._own_path, os.O_RDONLY | os.O_CREAT, 0o600)
+        self._own, own_path = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)
+        self._own_path = Path(own_path)
 
     def __enter__(self) -> None:
         if self._path is not None:

@@ -60,7 +60,11 @@ class SharedCores:
                 index = waiting.popleft()
             except IndexError:
                 return False
-            results[index] = work(index)
+            try:
+                results[index] = work(index)
+            except BaseException:
+                waiting.clear()  # the others' work would be for nothing
+                raise
             return True
 
         def help_out(number: int) -> None:
@@ -68,16 +72,17 @@ class SharedCores:
             while self.at_once() > number and next_one():
                 pass
 
+        started: list[concurrent.futures.Future[None]] = []
         helpers: dict[int, concurrent.futures.Future[None]] = {}
         try:
             while waiting:
                 for number in range(1, min(self.at_once(), len(waiting))):
                     if number not in helpers or helpers[number].done():
                         helpers[number] = self._helpers.submit(help_out, number)
+                        started.append(helpers[number])
                 next_one()
         finally:
-            waiting.clear()
-            concurrent.futures.wait(helpers.values())
-        for helper in helpers.values():
+            concurrent.futures.wait(started)
+        for helper in started:
             helper.result()
         return [results[index] for index in range(count)]

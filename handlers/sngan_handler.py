@@ -6,6 +6,7 @@ Everything of substance is in the package `handlers`, which lies beside this fil
 from __future__ import annotations
 
 import dataclasses
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -64,6 +65,9 @@ class SnganHandler:
                 logging.getLogger().setLevel(settings["log_level"])
             warm_up(self._session)
             answer_all([Call(data={}, headers={})], self._session, self._max_response_bytes)
+            # What is loaded by now stays: not to be looked through again with every thousandth object.
+            gc.collect()
+            gc.freeze()
             mark = BusyMark(settings.get("busy_file"))
             self._run_all = self._shared(settings, mark)
             self._recorder = Recorder(

@@ -1,7 +1,8 @@
 """How many workers a machine, or the part of it that a container may use, can carry.
 
-On a CPU a worker with one thread for each core gives the most images a second: batching and more threads gain
-nothing there, and cost when the workers compete (docs/operate.md has the figures).
+On a CPU a worker with one thread for each core gives the most images a second: more threads gain nothing there, and
+cost when the workers compete. Requests are handed over in batches, for that spares TorchServe and the worker much of
+what they do for each; the images of a batch are drawn one by one all the same (docs/operate.md, docs/bench-serve.md).
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ WORKER_BYTES = 160 * 2**20
 # A worker's weights, what ONNX Runtime makes of them for the processor, and the images on their way.
 MODEL_COPIES = 3
 MAX_WORKERS = 32
-# Requests that a worker takes at once, and milliseconds that it waits for them.
-BATCH_ON_PROCESSOR = {"cpu": (16, 1), "openvino": (4, 1), "openvino-bf16": (4, 1)}
+# Requests that a worker takes at once, and milliseconds that it waits for them; None is `fitting_batch_size`.
+BATCH_ON_PROCESSOR: dict[str, tuple[int | None, int]] = {"cpu": (None, 1), "openvino": (4, 1), "openvino-bf16": (4, 1)}
 BATCH_ON_GPU = (16, 5)
+# What is spared is worth it beside an image of some 10 ms: the paper's networks at 32 x 32. Larger ones take longer for
+# an image, in proportion to its pixels at least, and all of a batch wait for the last of up to 64 in each request.
+LARGEST_BATCH = 16
+BATCH_PIXELS = LARGEST_BATCH * 32 * 32
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,13 +42,13 @@ class Plan:
     Attributes:
         workers: processes that each hold the model.
         threads: of one run on the CPU in each.
-        batch_size: requests that a worker takes at once.
+        batch_size: requests that a worker takes at once; None is `fitting_batch_size`.
         max_batch_delay_ms: how long it waits for them.
     """
 
     workers: int
     threads: int
-    batch_size: int
+    batch_size: int | None
     max_batch_delay_ms: int
 
 
@@ -82,6 +87,11 @@ def plan(
         batch_size=size if batch_size is None else batch_size,
         max_batch_delay_ms=delay,
     )
+
+
+def fitting_batch_size(height: int, width: int) -> int:
+    """Requests for images of so many pixels that a worker on the CPU provider takes at once, 1 … `LARGEST_BATCH`."""
+    return max(1, min(LARGEST_BATCH, BATCH_PIXELS // (height * width)))
 
 
 def cores() -> int:

@@ -51,8 +51,8 @@ def serve(
     batch_size: Annotated[
         int | None,
         typer.Option(
-            help="Requests that a worker takes at once. On a CPU more than 1 helps only where dozens always wait.",
-            show_default="1 on a CPU; 4 with OpenVINO; 16 on a GPU",
+            help="Requests that a worker takes at once, all answered when the last of them is.",
+            show_default="16, or fewer for images larger than 32 x 32; 4 with OpenVINO; 16 on a GPU",
         ),
     ] = None,
     latency: Annotated[

@@ -35,8 +35,8 @@ class ServeConfig:
         threads: of one run on the CPU, in each worker; None shares the usable cores among the workers.
         provider: ONNX Runtime execution provider: "auto" or one of `handlers.providers.PROVIDERS`.
         variant: the generator file's precision: "auto", "float32", "float16" or "int8".
-        batch_size: requests that a worker may take at once. On a CPU batching gains nothing, and above 1
-            TorchServe may never answer a request that was in the hands of a worker that died.
+        batch_size: requests that a worker may take at once; None is `capacity.fitting_batch_size`. Above 1 TorchServe
+            never answers those that a worker was gathering when it died, within the delay below.
         max_batch_delay_ms: how long a worker waits for a batch to fill, ≥ 1.
         response_timeout_s: TorchServe kills a worker that takes longer over a batch.
         startup_timeout_s: a worker that has not loaded the model by then has failed.
@@ -58,7 +58,7 @@ class ServeConfig:
     threads: int | None = None
     provider: str = "auto"
     variant: str = "auto"
-    batch_size: int = 1
+    batch_size: int | None = None
     max_batch_delay_ms: int = 1
     response_timeout_s: int = 120
     startup_timeout_s: int = 120
@@ -82,8 +82,9 @@ class ServeConfig:
             "max_request_bytes",
             "queue_size",
         ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} must be at least 1, got {value}")
         if self.threads is not None and self.threads < 1:
             raise ConfigError(f"threads must be at least 1, got {self.threads}")
         if self.provider not in ("auto", *PROVIDERS):

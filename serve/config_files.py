@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from handlers.metadata import GeneratorMetadata
 from handlers.metrics import METRICS
+from serve.capacity import fitting_batch_size
 from serve.config import LOOPBACK, MODEL_NAME, ServeConfig
 
 # An answer that is too long must be refused by the handler: at its own limit TorchServe kills the worker.
@@ -86,8 +88,10 @@ def _escaped(value: str) -> str:
     return "".join(escaped)
 
 
-def model_config_yaml(config: ServeConfig, busy_file: Path) -> str:
+def model_config_yaml(config: ServeConfig, busy_file: Path, metadata: GeneratorMetadata) -> str:
     """The `model-config.yaml` of a model folder whose workers lock `busy_file` while they work.
+
+    The generator in it is that of `metadata`.
 
     It is JSON, which is YAML too. TorchServe drops a value of the wrong type with a mere warning, so every
     number here is an integer.
@@ -95,7 +99,7 @@ def model_config_yaml(config: ServeConfig, busy_file: Path) -> str:
     record: dict[str, Any] = {
         "minWorkers": config.workers,
         "maxWorkers": config.workers,
-        "batchSize": config.batch_size,
+        "batchSize": config.batch_size or fitting_batch_size(metadata.height, metadata.width),
         "maxBatchDelay": config.max_batch_delay_ms,
         "responseTimeout": config.response_timeout_s,
         "startupTimeout": config.startup_timeout_s,

@@ -81,7 +81,7 @@ def prepare(
         else:
             raise ModelFileError(f"{source}: neither a .mar nor an .onnx file")
         metadata = _run_once(source, folder, generator_file, config)
-        settings = model_config_yaml(config, busy_file(store, name))
+        settings = model_config_yaml(config, busy_file(store, name), metadata)
         (folder / CONFIG_FILE).write_text(settings, encoding="utf-8")
         version = version or metadata.version
         version = f"{version}-{name}" if version in versions else version

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import concurrent.futures
 import contextlib
 import json
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
-from serve.capacity import cores
+from serve.capacity import LARGEST_BATCH, cores
 from serve.client import SnganClient
 from serve.config import ServeConfig
 from serve.errors import UnreachableError
@@ -32,14 +33,17 @@ pytest.importorskip("ts")
 pytestmark = pytest.mark.torchserve
 
 ANSWER_S = 60.0
+# Of the requests that TorchServe was gathering for a worker that is killed: it never answers those.
+STREAM_ANSWER_S = 20.0
 QUEUE = ServeConfig().queue_size
+RECEIVED = re.compile(r"^ts_inference_requests_total\{.*\} (\S+)$", re.MULTILINE)
 # What is promised on a machine with nothing else to do; tests allow `busy_factor` times as much.
 READY_AGAIN_S = 5.0
 REFUSED_S = 0.5
 ENDED_S = 10.0
 ENDED_AT_ONCE_S = 2.0
 LEAKS = re.compile(rb"Traceback|\.py\b|/tmp|/store|/home|site-packages|\bjava\.|io\.netty|org\.pytorch|at line")
-MANY_IMAGES = b'{"n": 64, "seed": 1}'  # some 50 ms of a worker
+MANY_IMAGES = b'{"n": 64, "seed": 1}'  # some 30 ms of a worker
 SLOW = b'{"n": 64, "seed": 1, "format": "webp", "scale": 8}'  # some 0.3 s, most of it to encode a million pixels
 
 
@@ -68,7 +72,7 @@ class Stream(threading.Thread):
         while not self.ended.is_set():
             sent = time.monotonic()
             try:
-                self.results.append((sent, self._serving.post(b'{"n": 4, "seed": 1}')))
+                self.results.append((sent, self._serving.post(b'{"n": 4, "seed": 1}', timeout_s=STREAM_ANSWER_S)))
             except UnreachableError as error:
                 self.results.append((sent, error))
 
@@ -81,8 +85,8 @@ def test_kill_9_of_workers_under_load(
     report: Callable[[str], None],
     busy_factor: Callable[[], float],
 ) -> None:
-    """A worker holds one request; that may fail, and no other may, neither those that wait nor those that come."""
-    streams = [Stream(serving) for _ in range(16)]
+    """A worker holds one batch; that may fail, and no other may, neither those that wait nor those that come."""
+    streams = [Stream(serving) for _ in range(3 * LARGEST_BATCH)]
     for stream in streams:
         stream.start()
     time.sleep(1.0)
@@ -100,20 +104,33 @@ def test_kill_9_of_workers_under_load(
     results = [result for stream in streams for result in stream.results]
     failed = [(sent, what) for sent, what in results if not isinstance(what, Answer) or what.status != 200]
     later = sum(sent > at for sent, _ in results)
-    statuses = [what.status if isinstance(what, Answer) else what for _, what in failed]
+    statuses = collections.Counter(what.status if isinstance(what, Answer) else str(what) for _, what in failed)
     report(
-        f"{killed_together} of {cores()} killed under 16 streams: ready again after {seconds:.1f} s; {len(failed)} of "
-        f"{len(results)} requests failed ({statuses}), none of the {later} sent later"
+        f"{killed_together} of {cores()} killed under {len(streams)} streams: ready again after {seconds:.1f} s; "
+        f"{len(failed)} of {len(results)} requests failed ({dict(statuses)}), none of the {later} sent later"
     )
-    assert len(failed) <= killed_together, failed
+    assert len(failed) <= killed_together * LARGEST_BATCH, failed
     for sent, what in failed:
         assert sent < at
-        assert isinstance(what, Answer)
-        assert what.status in (500, 507)
-        assert LEAKS.search(what.body) is None
+        if isinstance(what, Answer):
+            assert what.status in (500, 507)
+            assert LEAKS.search(what.body) is None
     assert later > 0
     assert seconds < READY_AGAIN_S * busy_factor()
     assert healthcheck(serving.base_url, serving.management_url, deep=True, timeout_s=ANSWER_S).ready
+
+
+@contextlib.contextmanager
+def held_up(serving: Serving) -> Iterator[None]:
+    """No worker does anything meanwhile, so that a queue fills up however fast they are."""
+    workers = serving.workers
+    for worker in workers:
+        worker.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)
 
 
 async def ask_raw(port: int, body: bytes) -> tuple[int, bytes, float]:
@@ -137,7 +154,10 @@ def test_a_full_queue_refuses_at_once(
     serving: Serving, report: Callable[[str], None], busy_factor: Callable[[], float]
 ) -> None:
     async def ask_all() -> list[tuple[int, bytes, float]]:
-        return await asyncio.gather(*(ask_raw(serving.port, MANY_IMAGES) for _ in range(3 * QUEUE)))
+        tasks = [asyncio.create_task(ask_raw(serving.port, MANY_IMAGES)) for _ in range(3 * QUEUE)]
+        with held_up(serving):
+            await asyncio.wait(tasks, timeout=ANSWER_S, return_when=asyncio.FIRST_COMPLETED)
+        return await asyncio.gather(*tasks)
 
     answers = asyncio.run(ask_all())
     accepted = [seconds for status, body, seconds in answers if status == 200 and body.startswith(b"\x89PNG")]
@@ -153,7 +173,9 @@ def test_a_full_queue_refuses_at_once(
     assert all(LEAKS.search(body) is None for body, _ in refused)
 
 
-def test_clients_that_were_turned_away_come_back_and_finish(serving: Serving, report: Callable[[str], None]) -> None:
+def test_clients_that_were_turned_away_come_back_and_finish(
+    serving: Serving, wait_for: Callable[..., float], report: Callable[[str], None]
+) -> None:
     pauses: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -164,9 +186,11 @@ def test_clients_that_were_turned_away_come_back_and_finish(serving: Serving, re
     client = SnganClient(serving.base_url, timeout_s=ANSWER_S, retries=12, sleep=sleep)
     started = time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(2 * QUEUE) as pool:
-        pictures = list(pool.map(lambda seed: client.images(n=16, seed=seed), range(2 * QUEUE)))
+        with held_up(serving):
+            asked = [pool.submit(client.images, n=16, seed=seed) for seed in range(2 * QUEUE)]
+            wait_for(lambda: pauses, "the first refusal")
+        pictures = [answer.result() for answer in asked]
     report(f"{len(pictures)} clients at once: {len(pauses)} times 503, all done in {time.monotonic() - started:.1f} s")
-    assert pauses, "nobody was turned away"
     assert len(set(pictures)) == 2 * QUEUE
 
 
@@ -174,15 +198,16 @@ def send(
     serving: Serving, body: bytes, count: int, wait_for: Callable[..., float]
 ) -> list[concurrent.futures.Future[Answer]]:
     """Ask `count` times at once, and return when all have been accepted."""
+
+    def received() -> float:
+        metrics = exchange(serving.metrics_url, timeout_s=ANSWER_S).body.decode()
+        return sum(float(number) for number in RECEIVED.findall(metrics))
+
+    before = received()
     pool = concurrent.futures.ThreadPoolExecutor(count)
     answers = [pool.submit(serving.post, body) for _ in range(count)]
     pool.shutdown(wait=False)
-
-    def waiting() -> int:
-        [state] = json.loads(exchange(f"{serving.management_url}/models/sngan", timeout_s=ANSWER_S).body)
-        return int(state["jobQueueStatus"]["pendingRequests"])
-
-    wait_for(lambda: waiting() >= count - cores() - sum(answer.done() for answer in answers), "the requests")
+    wait_for(lambda: received() >= before + count, "the requests")
     return answers
 
 
@@ -195,7 +220,7 @@ def test_sigterm_answers_all_and_ends_in_time(
 ) -> None:
     """Keep it the last with this server: it ends it."""
     family = psutil.Process(serving.process.pid).children(recursive=True)
-    answers = send(serving, MANY_IMAGES, 20, wait_for)
+    answers = send(serving, SLOW, 20, wait_for)
     started = time.monotonic()
     serving.process.send_signal(signal.SIGTERM)
     assert [answer.result().status for answer in answers] == [200] * len(answers)

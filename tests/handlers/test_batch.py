@@ -7,9 +7,11 @@ import pytest
 from numpy.typing import NDArray
 
 from handlers.batch import BATCH_SIZES, draw_all, part_sizes, warm_up
+from handlers.busy import BusyMark
 from handlers.drawing import draw, latents_of
 from handlers.request import MAX_IMAGES, ImageRequest
 from handlers.session import GeneratorSession
+from handlers.shared_cores import SharedCores
 
 
 class Batching:
@@ -45,7 +47,14 @@ def test_together_they_are_what_each_is_alone(batching: bool, tiny_session: Gene
         np.array([[0.5] * 8, [-1.0] * 8], dtype=np.float32), np.array([1, 1], dtype=np.int64)
     )
     np.testing.assert_array_equal(together[2], given)
-    assert runs == ([(8, 0)] if batching else [(1, 0)] * 8)
+    assert runs == [(8, 0)]
+
+
+def test_images_that_run_at_once_are_what_they_are_alone(tiny_session: GeneratorSession) -> None:
+    run_all = SharedCores(BusyMark(None), cores=4, threads=1).run_all
+    together = draw_all(tiny_session, REQUESTS * 4, run_all=run_all)
+    for request, images in zip(REQUESTS * 4, together, strict=True):
+        np.testing.assert_array_equal(images, draw(tiny_session, request))
 
 
 def test_a_part_is_filled_up_and_what_fills_it_goes_to_nobody(tiny_session: GeneratorSession) -> None:

@@ -21,6 +21,22 @@ def test_it_is_seen_from_outside_while_any_worker_is_at_work(tmp_path: Path) -> 
     assert not is_busy(file)
 
 
+def test_workers_count_the_others_that_are_at_work(tmp_path: Path) -> None:
+    file = tmp_path / "busy"
+    file.touch()
+    (tmp_path / "busy-2").touch()
+    stranger = BusyMark(str(tmp_path / "busy-2"))  # of a version that is being swapped in
+    first, second = BusyMark(str(file)), BusyMark(str(file))
+    with stranger, first:
+        assert (first.others(), second.others()) == (0, 1)
+        third = BusyMark(str(file))  # a worker that starts when others have looked around
+        with second, third:
+            assert (first.others(), second.others(), third.others()) == (2, 2, 2)
+        assert (first.others(), second.others(), third.others()) == (0, 1, 1)
+    assert (first.others(), second.others(), third.others()) == (0, 0, 0)
+    assert BusyMark(None).others() == 0
+
+
 def test_a_worker_that_was_killed_is_not_busy(tmp_path: Path) -> None:
     file = tmp_path / "busy"
     file.touch()
@@ -35,8 +51,11 @@ def test_a_worker_that_was_killed_is_not_busy(tmp_path: Path) -> None:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "at work\n"
         assert is_busy(file)
+        other = BusyMark(str(file))
+        assert other.others() == 1
         worker.kill()
     assert not is_busy(file)
+    assert other.others() == 0
 
 
 def test_without_a_file_nothing_is_marked_and_a_wrong_one_is_said(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from handlers.access_log import Answered
-from handlers.busy import is_busy
+from handlers.busy import BusyMark, is_busy
 from handlers.metrics import MAX_VALUES, METRICS, Recorder
 
 # TorchServe 0.12, org.pytorch.serve.metrics.Metric: what does not match is dropped.
@@ -24,8 +24,8 @@ GOOD = Answered(
 BAD = Answered(request_id="r2", status=422, media_type="application/json", body_bytes=90, reason="InvalidClass")
 
 
-def recorder(**settings: Any) -> Recorder:
-    return Recorder(settings, provider="cpu", variant="int8", fallback=False)
+def recorder(mark: BusyMark | None = None, **settings: Any) -> Recorder:
+    return Recorder(settings, mark or BusyMark(None), provider="cpu", variant="int8", fallback=False)
 
 
 def printed(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, float, dict[str, str]]]:
@@ -43,7 +43,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[tuple[str, float, dict[s
 
 
 def test_a_worker_tells_how_it_started(capsys: pytest.CaptureFixture[str]) -> None:
-    Recorder({}, provider="cpu", variant="float32", fallback=True)
+    Recorder({}, BusyMark(None), provider="cpu", variant="float32", fallback=True)
     assert printed(capsys) == [
         ("sngan_worker_starts_total", 1.0, {"provider": "cpu", "variant": "float32", "fallback": "yes"}),
         ("sngan_provider_fallback", 1.0, {"provider": "cpu"}),
@@ -56,9 +56,10 @@ def test_a_batch_is_told_request_by_request(capsys: pytest.CaptureFixture[str]) 
         batch.ran(1, 0.25, 1)
         batch.answer(GOOD)
         batch.answer(BAD)
+        batch.answer(GOOD)
     lines = printed(capsys)[2:]
     whole = [line for line in lines if line[0] == "sngan_request_seconds"]
-    assert len(whole) == 2
+    assert len(whole) == 3
     assert all(0 <= value < 5 for _, value, _ in whole)
     variant = {"provider": "cpu", "variant": "int8"}
     assert [line for line in lines if line not in whole] == [
@@ -66,10 +67,11 @@ def test_a_batch_is_told_request_by_request(capsys: pytest.CaptureFixture[str]) 
         ("sngan_inference_seconds", 0.75, {"provider": "cpu"}),
         ("sngan_images_total", 3.0, variant),
         ("sngan_padding_images_total", 1.0, {"provider": "cpu"}),
-        ("sngan_requests_total", 1.0, {"status": "200", "format": "png", **variant}),
         ("sngan_encoding_seconds", 0.25, {"format": "png"}),
-        ("sngan_requests_total", 1.0, {"status": "422", "format": "json", **variant}),
         ("sngan_rejections_total", 1.0, {"reason": "InvalidClass"}),
+        ("sngan_encoding_seconds", 0.25, {"format": "png"}),
+        ("sngan_requests_total", 2.0, {"status": "200", "format": "png", **variant}),
+        ("sngan_requests_total", 1.0, {"status": "422", "format": "json", **variant}),
     ]
 
 
@@ -101,7 +103,7 @@ def test_a_label_cannot_break_out_of_its_line(hostile: str, capsys: pytest.Captu
 def test_a_worker_is_busy_during_a_batch_and_not_after_a_fault(tmp_path: Path) -> None:
     file = tmp_path / "busy"
     file.touch()
-    one = recorder(busy_file=str(file))
+    one = recorder(BusyMark(str(file)))
     assert not is_busy(file)
     with one.batch():
         assert is_busy(file)

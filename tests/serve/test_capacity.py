@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 from serve import capacity
-from serve.capacity import BASE_BYTES, MAX_WORKERS, WORKER_BYTES, Plan, cores, free_memory, plan
+from serve.capacity import (
+    BASE_BYTES,
+    LARGEST_BATCH,
+    MAX_WORKERS,
+    WORKER_BYTES,
+    Plan,
+    cores,
+    fitting_batch_size,
+    free_memory,
+    plan,
+)
 
 GIB = 2**30
 Machine = Callable[..., None]
@@ -87,8 +97,8 @@ def chosen(provider: str = "cpu", *, model_bytes: int = 0, latency: bool = False
     return plan(provider, model_bytes, latency=latency, workers=None, threads=None)
 
 
-def test_on_a_cpu_a_worker_a_core_with_one_thread_and_no_batch(machine: Machine) -> None:
-    assert chosen() == Plan(workers=8, threads=1, batch_size=1, max_batch_delay_ms=1)
+def test_on_a_cpu_a_worker_a_core_with_one_thread(machine: Machine) -> None:
+    assert chosen() == Plan(workers=8, threads=1, batch_size=None, max_batch_delay_ms=1)
 
 
 def test_for_latency_one_worker_with_all_cores(machine: Machine) -> None:
@@ -98,7 +108,7 @@ def test_for_latency_one_worker_with_all_cores(machine: Machine) -> None:
 def test_little_memory_means_fewer_workers_with_more_threads(machine: Machine) -> None:
     room = (BASE_BYTES + 3 * WORKER_BYTES) * 4 // 3 + 1
     machine("0::/\n", {"memory.max": str(room), "memory.current": "0"})
-    assert chosen() == Plan(workers=3, threads=2, batch_size=1, max_batch_delay_ms=1)
+    assert chosen() == Plan(workers=3, threads=2, batch_size=None, max_batch_delay_ms=1)
     assert chosen(model_bytes=WORKER_BYTES).workers == 1
     machine("0::/\n", {"memory.max": "1000", "memory.current": "0"})
     assert chosen().workers == 1
@@ -107,7 +117,7 @@ def test_little_memory_means_fewer_workers_with_more_threads(machine: Machine) -
 def test_large_machines_are_not_filled(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(capacity, "usable_cores", lambda: 128)
     (capacity.MEMINFO).unlink()  # unknown memory
-    assert chosen() == Plan(workers=MAX_WORKERS, threads=4, batch_size=1, max_batch_delay_ms=1)
+    assert chosen() == Plan(workers=MAX_WORKERS, threads=4, batch_size=None, max_batch_delay_ms=1)
 
 
 @pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
@@ -137,3 +147,13 @@ def test_what_the_user_chose_stays(machine: Machine) -> None:
     assert plan("cpu", 0, latency=False, workers=3, threads=5).threads == 5
     assert plan("cpu", 0, latency=False, batch_size=7).batch_size == 7
     assert plan("cpu", 0, latency=False, workers=0, threads=0).workers == 0, "for ServeConfig to refuse"
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "expected"),
+    [(1, 1, 16), (28, 28, 16), (32, 32, 16), (32, 64, 8), (48, 48, 7), (64, 64, 4), (128, 128, 1), (512, 512, 1)],
+)
+def test_larger_images_are_asked_for_in_smaller_batches(height: int, width: int, expected: int) -> None:
+    assert fitting_batch_size(height, width) == expected
+    # A batch of the largest requests has no more pixels than 16 of them at 32 x 32 have, or is one request.
+    assert expected == 1 or expected * height * width <= LARGEST_BATCH * 32 * 32

@@ -59,7 +59,7 @@ def test_serve_chooses_workers_for_throughput_or_latency(monkeypatch: pytest.Mon
     monkeypatch.setattr("serve.capacity.free_memory", lambda: 2**40)
     for options in (["--provider", "cpu"], ["--provider", "cpu", "--latency"]):
         assert CliRunner().invoke(cli.app, ["serve", "x.mar", *options]).exit_code == 0
-    assert [(config.workers, config.threads, config.batch_size) for config in calls] == [(4, 1, 1), (1, 4, 1)]
+    assert [(config.workers, config.threads, config.batch_size) for config in calls] == [(4, 1, None), (1, 4, 1)]
     result = CliRunner().invoke(cli.app, ["serve", "x.mar", "--latency", "--workers", "2"])
     assert isinstance(result.exception, ConfigError)
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from handlers.metadata import GeneratorMetadata
 from handlers.metrics import METRICS
 from handlers.sngan_handler import DEFAULT_MAX_RESPONSE_BYTES
 from serve.config import ServeConfig
@@ -22,6 +23,7 @@ from serve.config_files import (
 )
 
 TORCHSERVE_DEFAULT_MAX_RESPONSE_BYTES = 6_553_500
+METADATA = GeneratorMetadata(name="x", version="1", latent_dim=4, channels=3, height=64, width=64, color_mode="RGB")
 BUSY = Path("/store/sngan.busy")
 METRICS_FILE = Path("/private/metrics.yaml")
 
@@ -63,12 +65,14 @@ def test_paths_are_escaped_as_java_reads_them() -> None:
 
 
 def test_model_config_has_the_types_that_torchserve_wants() -> None:
-    record = yaml.safe_load(model_config_yaml(ServeConfig(workers=2, threads=3, provider="cpu", batch_size=4), BUSY))
+    config = ServeConfig(workers=2, threads=3, provider="cpu", batch_size=4)
+    record = yaml.safe_load(model_config_yaml(config, BUSY, METADATA))
     handler = record.pop("handler")
     assert handler == {
         "provider": "cpu",
         "variant": "auto",
         "threads": 3,
+        "cores": 6,
         "max_response_bytes": HANDLER_MAX_RESPONSE_BYTES,
         "busy_file": "/store/sngan.busy",
         "log_level": "WARNING",
@@ -88,6 +92,10 @@ def test_log_configuration_is_xml_whose_one_file_stays_small() -> None:
     assert (size, kept) == ("1 MB", "1")
 
 
+def test_without_a_wish_the_batch_fits_the_images() -> None:
+    assert yaml.safe_load(model_config_yaml(ServeConfig(), BUSY, METADATA))["batchSize"] == 4
+
+
 @pytest.mark.parametrize(
     ("settings", "name", "value"),
     [
@@ -105,7 +113,7 @@ def test_what_is_asked_for_opens_nothing_else(settings: dict[str, Any], name: st
 
 
 def test_the_access_log_is_the_handler_s() -> None:
-    record = yaml.safe_load(model_config_yaml(ServeConfig(access_log="/var/log/x"), BUSY))
+    record = yaml.safe_load(model_config_yaml(ServeConfig(access_log="/var/log/x"), BUSY, METADATA))
     assert record["handler"]["access_log"] == "/var/log/x"
 
 
