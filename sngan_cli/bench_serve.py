@@ -50,7 +50,7 @@ def serve(
     warm_up_s: Annotated[
         float, typer.Option("--warm-up", min=0.1, max=60, help="Seconds of load on each server before it counts.")
     ] = 12.0,
-    seconds: Annotated[float, typer.Option(min=0.1, max=30, help="Of a burst; longer for slow requests.")] = 3.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=30, help="Of a burst; longer for slow requests.")] = 5.0,
     rounds: Annotated[int, typer.Option(min=1, max=20, help="Everybody's turns under each load.")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, with every round's figures.")] = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON to this file too.")] = None,

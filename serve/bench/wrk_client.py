@@ -7,19 +7,33 @@ import resource
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from serve.bench.burst import MAX_BURST_S, MAX_REQUESTS, PERCENTILES, Burst, Load
 from serve.errors import ServeError
 
-# wrk runs `request` for each request and `done` at the end; its latencies are microseconds.
+# wrk runs `request` once to look at what it gives, then for each request, and `done` at the end; its latencies are
+# microseconds. A connection's next request follows its answer at once, so the time of the last request is that of an
+# answer, and all requests but `concurrency` had theirs by then. Up to there the rate is taken: of a server that answers
+# many requests at a time, wrk's own end cuts off any share of the next many.
 SCRIPT = """
+local ffi = require("ffi")
+ffi.cdef[[struct timespec {{ long seconds, nanoseconds; }}; int clock_gettime(int, struct timespec *);]]
+local clock, MONOTONIC = ffi.new("struct timespec"), {monotonic}
+local threads = {{}}
+function setup(thread) table.insert(threads, thread) end
+calls, first_s, last_s = -1, 0, 0
 local number = {first_seed}
 local last = number + {max_requests}
 local headers = {{ ["Content-Type"] = "application/json" }}
 local classes = {classes}
 function request()
+  ffi.C.clock_gettime(MONOTONIC, clock)
+  last_s = tonumber(clock.seconds) + tonumber(clock.nanoseconds) / 1e9
+  if calls <= 0 then first_s = last_s end
+  calls = calls + 1
   local body
   if classes > 0 then
     body = string.format('{{"n": {images}, "seed": %d, "class": %d}}', number, number % classes)
@@ -31,11 +45,12 @@ function request()
   return wrk.format("POST", "{path}", headers, body)
 end
 function done(summary, latency, requests)
-  local e = summary.errors
+  local e, thread = summary.errors, threads[1]
   io.write(string.format(
-    '\\n{{"requests": %d, "seconds": %f, "p": [{p_formats}], "status": %d, "connect": %d, "read": %d, ' ..
-    '"write": %d, "timeout": %d}}\\n',
-    summary.requests, summary.duration / 1e6, {p_values}, e.status, e.connect, e.read, e.write, e.timeout))
+    '\\n{{"requests": %d, "seconds": %f, "calls": %d, "calls_s": %f, "p": [{p_formats}], "status": %d, ' ..
+    '"connect": %d, "read": %d, "write": %d, "timeout": %d}}\\n',
+    summary.requests, summary.duration / 1e6, thread:get("calls"), thread:get("last_s") - thread:get("first_s"),
+    {p_values}, e.status, e.connect, e.read, e.write, e.timeout))
 end
 """
 ERRORS = ("status", "connect", "read", "write", "timeout")
@@ -61,6 +76,7 @@ class WrkClient:
             classes=load.classes,
             images=load.images,
             path=parts.path,
+            monotonic=time.CLOCK_MONOTONIC,
             p_formats=", ".join(["%f"] * len(PERCENTILES)),
             p_values=", ".join(f"latency:percentile({p})" for p in PERCENTILES),
         )
@@ -100,11 +116,14 @@ def _read(ended: subprocess.CompletedProcess[str], load: Load, cpu_s: float) -> 
     except (IndexError, ValueError) as error:
         said = (ended.stderr.strip() or ended.stdout.strip() or "nothing").splitlines()[-1]
         raise ServeError(f"wrk ended with code {ended.returncode} and without figures: {said}") from error
-    good = found["requests"] - found["status"]
+    good, seconds = found["requests"] - found["status"], found["seconds"]
+    answered = found["calls"] - load.concurrency
+    if answered > 0:
+        good, seconds = round(good * answered / found["requests"]), found["calls_s"]
     return Burst(
         requests=good,
         images=good * load.images,
-        seconds=found["seconds"],
+        seconds=seconds,
         latency_ms={p: us / 1000 for p, us in zip(PERCENTILES, found["p"], strict=True)},
         errors={name: found[name] for name in ERRORS if found[name]},
         client_cpu_s=cpu_s,

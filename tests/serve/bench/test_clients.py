@@ -47,6 +47,14 @@ def test_latency_and_rate_are_those_of_the_server(client: Client, counting_serve
 
 
 @pytest.mark.parametrize("client", CLIENTS, **BY_NAME)
+def test_what_an_end_cuts_off_does_not_lower_the_rate(client: Client, counting_server: Counter) -> None:
+    """Four answers after 0.7 s, four more after 1.4, and the load ends at 1: 4 / 0.7 s all along, not 4 a second."""
+    counting_server.delay_s = 0.7
+    found = client(load(counting_server))
+    assert 0.85 * 4 / 0.7 <= found.requests / found.seconds <= 4 / 0.7
+
+
+@pytest.mark.parametrize("client", CLIENTS, **BY_NAME)
 def test_every_request_is_another(client: Client, counting_server: Counter) -> None:
     client(load(counting_server))
     seeds = sorted(one["seed"] for one in counting_server.asked)
