@@ -33,6 +33,9 @@ from handlers.tensors import output_tensor, text_tensor
 from handlers.tracing import echoed
 
 Images = NDArray[np.uint8] | Exception
+# The answers of a batch together have room for so many of the largest: worker and server hold all of them at once, and
+# copies of them.
+LARGEST_ANSWERS = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +65,8 @@ def answer_all(
     Args:
         calls: a batch.
         session: the open generator.
-        max_bytes: longer answers become a 413.
+        max_bytes: longer answers become a 413; one that would make all together longer than `LARGEST_ANSWERS` times
+            that, a 503, after which its client may come again.
         ran: hears of the session's runs, as for `draw_all`.
         run_all: makes them, as for `draw_all`.
     """
@@ -71,7 +75,8 @@ def answer_all(
     started = time.perf_counter()
     drawn = iter(draw_all(session, [request for one in asked for request in one.requests], ran, run_all))
     generate_ms = (time.perf_counter() - started) * 1000
-    answers = []
+    answers: list[Answer] = []
+    bytes_left = LARGEST_ANSWERS * max_bytes
     for call, one in zip(calls, read, strict=True):
         answer = one
         if isinstance(one, Asked):
@@ -79,6 +84,9 @@ def answer_all(
             write = functools.partial(_write, call, one, images, session, generate_ms, max_bytes)
             answer = _guarded(call, write)
         assert isinstance(answer, Answer)
+        if answer.status == 200 and len(answer.body) > bytes_left:
+            answer = _too_much_at_once(call)
+        bytes_left -= len(answer.body)
         answers.append(dataclasses.replace(answer, headers={**answer.headers, **echoed(call.headers)}))
     return answers
 
@@ -95,6 +103,11 @@ def _guarded(call: Call, work: Callable[[], Any]) -> Any:
         traceback.print_exc()
         message = "the server failed on this request; its log says why"
         return error_answer(RequestError(500, "InternalError", message), call.request_id)
+
+
+def _too_much_at_once(call: Call) -> Answer:
+    message = "too many long answers at once; try again, with fewer requests at a time or less in each"
+    return error_answer(RequestError(503, "AnswersTooLarge", message), call.request_id)
 
 
 def _read(call: Call, metadata: GeneratorMetadata, max_bytes: int) -> Asked:

@@ -6,11 +6,16 @@ before it stops or swaps the model, and a worker must know how many others are a
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import tempfile
+import time
 from pathlib import Path
 from types import TracebackType
+
+# Workers seldom come; the file of one that has gone does no harm.
+LOOK_AROUND_S = 1.0
 
 
 class BusyMark:
@@ -20,42 +25,43 @@ class BusyMark:
     """
 
     def __init__(self, path: str | None) -> None:
-        """Raises OSError if `path` is given and cannot be opened, or its folder not be written.
-
-        Nothing is locked without a path.
-        """
+        """Raises OSError if `path` is given and cannot be opened. Nothing is locked without a path."""
         self._path = None if path is None else Path(path)
-        self._changed_ns = 0
+        self._own_path: Path | None = None
+        self._locks: dict[int, int] = {}  # file → the kind of its lock
+        self._looked_s = -LOOK_AROUND_S
         self._neighbours: dict[Path, int] = {}
         if self._path is None:
             return
         # Close-on-exec is Python's default; the files are open as long as the process lives.
-        self._of_all = os.open(self._path, os.O_RDONLY)
-        self._own, own_path = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)
-        self._own_path = Path(own_path)
+        self._locks = {os.open(self._path, os.O_RDONLY): fcntl.LOCK_SH}
+        # On a full disk the others do not see this worker, which costs speed alone.
+        with contextlib.suppress(OSError):
+            own, own_path = tempfile.mkstemp(prefix=f"{self._path.name}.", dir=self._path.parent)
+            self._locks[own] = fcntl.LOCK_EX
+            self._own_path = Path(own_path)
 
     def __enter__(self) -> None:
-        if self._path is not None:
-            fcntl.flock(self._of_all, fcntl.LOCK_SH)
-            fcntl.flock(self._own, fcntl.LOCK_EX)
+        for file, kind in self._locks.items():
+            fcntl.flock(file, kind)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._path is not None:
-            fcntl.flock(self._own, fcntl.LOCK_UN)
-            fcntl.flock(self._of_all, fcntl.LOCK_UN)
+        for file in self._locks:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
     def others(self) -> int:
         """How many other workers of the same file are at work now."""
         if self._path is None:
             return 0
-        changed_ns = self._path.parent.stat().st_mtime_ns
-        if changed_ns != self._changed_ns:  # a worker has come, seldom; the file of one that has gone does no harm
-            self._changed_ns = changed_ns
+        now_s = time.monotonic()
+        if now_s - self._looked_s >= LOOK_AROUND_S:
+            self._looked_s = now_s
             for path in self._path.parent.glob(f"{self._path.name}.*"):
                 if path != self._own_path and path not in self._neighbours:
-                    self._neighbours[path] = os.open(path, os.O_RDONLY)
+                    with contextlib.suppress(OSError):
+                        self._neighbours[path] = os.open(path, os.O_RDONLY)
         return sum(_is_locked(file, fcntl.LOCK_SH) for file in self._neighbours.values())
 
 

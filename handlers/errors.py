@@ -45,7 +45,7 @@ class RequestError(HandlersError):
     """One request cannot be answered; its neighbours are not touched.
 
     Attributes:
-        code: the HTTP status, 4xx or 500.
+        code: the HTTP status, 4xx, 500 or 503.
         type: a name for programs, such as "UnknownField".
         message: one sentence or two for people.
         details: what is wrong, field by field; may be empty.

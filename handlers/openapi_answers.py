@@ -108,7 +108,7 @@ ERROR_RESPONSES: Schema = {
     "415": _response("The body is not sent as JSON.", "Error"),
     "422": _response("Well-formed, and not acceptable.", "Error"),
     "500": _response("The server failed on this request alone, or its worker died.", "ServerError"),
-    "503": _response("Too many requests are waiting: try again.", "ServerError"),
+    "503": _response("Too many requests are waiting, or too many long answers under way: try again.", "ServerError"),
     "507": _response("The worker died while it held this request.", "ServerError"),
 }
 

@@ -194,6 +194,26 @@ def test_clients_that_were_turned_away_come_back_and_finish(
     assert len(set(pictures)) == 2 * QUEUE
 
 
+def test_long_answers_at_once_cost_no_worker(serving: Serving, report: Callable[[str], None]) -> None:
+    """3 MiB each, some 50 MiB a batch: more than a batch's answers may be together, so some come again."""
+    before = {worker.pid for worker in serving.workers}
+    client = SnganClient(serving.base_url, timeout_s=ANSWER_S, retries=30)
+    fields = {"inputs": [], "parameters": {"n": 64, "seed": 1, "scale": 8}}  # a million numbers as text
+    rejected = re.compile(r'^sngan_rejections_total\{reason="AnswersTooLarge",.* (\S+)$', re.MULTILINE)
+    with concurrent.futures.ThreadPoolExecutor(3 * LARGEST_BATCH) as pool:
+        answers = list(pool.map(lambda _: client.request(fields).body, range(3 * LARGEST_BATCH)))
+    assert len(answers[0]) > 3 * 2**20
+    assert set(answers) == {answers[0]}
+    assert {worker.pid for worker in serving.workers} == before
+    counts = rejected.findall(exchange(serving.metrics_url, timeout_s=ANSWER_S).body.decode())
+    peak = max(worker.memory_info().rss for worker in serving.workers) / 2**20
+    report(
+        f"{len(answers)} answers of 3 MiB asked for at once: put off {sum(map(float, counts)):.0f} times; "
+        f"a worker held {peak:.0f} MiB after it"
+    )
+    assert counts
+
+
 def send(
     serving: Serving, body: bytes, count: int, wait_for: Callable[..., float]
 ) -> list[concurrent.futures.Future[Answer]]:

@@ -78,6 +78,15 @@ def test_every_bad_request_has_its_own_answer_and_good_ones_theirs(tiny_session:
         assert without_time(good) == without_time(alone)
 
 
+def test_long_answers_at_once_are_put_off(tiny_session: GeneratorSession) -> None:
+    long = {"n": 4, "seed": 3, "format": "npy"}
+    [alone] = answers(tiny_session, long)
+    found = answers(tiny_session, {"n": 0}, long, long, long, {"n": 0}, max_bytes=len(alone.body) + 200)
+    assert [answer.status for answer in found] == [422, 200, 200, 503, 422]
+    assert found[1].body == found[2].body == alone.body
+    assert json.loads(found[3].body)["type"] == found[3].reason == "AnswersTooLarge"
+
+
 def test_a_fault_in_drawing_fails_its_own_request_alone(
     tiny_session: GeneratorSession, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,8 @@ def test_it_is_seen_from_outside_while_any_worker_is_at_work(tmp_path: Path) -> 
     assert not is_busy(file)
 
 
-def test_workers_count_the_others_that_are_at_work(tmp_path: Path) -> None:
+def test_workers_count_the_others_that_are_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handlers.busy.LOOK_AROUND_S", 0.0)
     file = tmp_path / "busy"
     file.touch()
     (tmp_path / "busy-2").touch()
@@ -56,6 +58,21 @@ def test_a_worker_that_was_killed_is_not_busy(tmp_path: Path) -> None:
         worker.kill()
     assert not is_busy(file)
     assert other.others() == 0
+
+
+def test_where_no_file_can_be_made_a_worker_works_unseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **settings: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    file = tmp_path / "busy"
+    file.touch()
+    seen = BusyMark(str(file))
+    monkeypatch.setattr("tempfile.mkstemp", full)
+    unseen = BusyMark(str(file))
+    with seen, unseen:
+        assert (unseen.others(), seen.others()) == (1, 0)
+        assert is_busy(file)
+    assert not is_busy(file)
 
 
 def test_without_a_file_nothing_is_marked_and_a_wrong_one_is_said(tmp_path: Path) -> None:
