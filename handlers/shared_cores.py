@@ -16,7 +16,7 @@ from typing import TypeVar
 from handlers.busy import BusyMark
 
 Result = TypeVar("Result")
-# To ask which workers are busy takes some 20 µs each, a small network's image 200 µs.
+# To ask which workers are busy takes some microseconds each, of a small network's 200 for an image.
 ASK_AGAIN_S = 0.002
 
 
