@@ -7,7 +7,7 @@ RUNTIME ?= cpu
 STAMP := $(VENV)/.installed-$(RUNTIME)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-openvino test-ort-gpu lint clean
+.PHONY: help setup demo test test-speed test-openvino test-ort-gpu lint clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,11 @@ lint: $(STAMP) ## Style, types and import arrows
 test: $(STAMP) ## Lint, then every test that this machine can run
 	PATH="$(abspath $(BIN)):$$PATH" scripts/lint
 	PATH="$(abspath $(BIN)):$$PATH" scripts/test
+
+test-speed: $(STAMP) ## What `sngan serve` must reach on the CPU, with nothing else at work: some 3 minutes
+	$(BIN)/python benchmarks/untrained_generator.py cifar10 cpu $(VENV)/cifar10-untrained.onnx
+	PATH="$(abspath $(BIN)):$$PATH" SNGAN_BENCH_GENERATOR="$(abspath $(VENV))/cifar10-untrained.onnx" \
+		scripts/test -rs --numprocesses 0 tests/e2e/test_bench_serve_cpu.py
 
 test-openvino: ## The serving tests on OpenVINO's ONNX Runtime, in an environment of its own
 	PYTHON="$(PYTHON)" scripts/test-provider openvino

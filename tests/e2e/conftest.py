@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -21,6 +23,7 @@ from serve.config import MODEL_NAME, PORTS
 from serve.exchange import Answer, exchange
 
 ANSWER_S = 60.0  # other programs use the machine too
+BENCH_S = 500.0
 COMMAND = [sys.executable, "-c", "from sngan_cli.main import main; main()", "serve"]
 FREE_PORTS = [f"--{name.replace('_', '-')}=0" for name in PORTS]
 ADDRESSES = re.compile(
@@ -126,6 +129,23 @@ def is_gone(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     return True
+
+
+@pytest.fixture(scope="session")
+def bench_serve(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
+    """`sngan bench serve FILE options`, without rivals, as the values of its JSON; its table is printed."""
+
+    def run(source: str, *options: str) -> dict[str, Any]:
+        output = tmp_path_factory.mktemp("bench") / "bench.json"
+        command = [sys.executable, "-c", "from sngan_cli.main import main; main()", "bench", "serve", source]
+        command += ["--no-rivals", *options, "--output", str(output)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=BENCH_S, check=False)
+        assert done.returncode == 0, done.stderr
+        print(done.stdout)
+        values: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
+        return values
+
+    return run
 
 
 @pytest.fixture(scope="session", name="serve_command")

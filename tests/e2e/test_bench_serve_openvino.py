@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
+from collections.abc import Callable
 from typing import Any
 
 import onnxruntime
@@ -30,21 +28,11 @@ pytestmark = [
 ]
 AT_LEAST = {1: 0.7, 16: 0.9}  # images a request → images a second, as a share of ONNX Runtime's alone
 WORKER_MIB = 250e6 / 2**20
-ROUNDS = 3
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """`sngan bench serve` with 32 requests at once."""
-    output = tmp_path_factory.mktemp("bench") / "bench.json"
-    command = [sys.executable, "-c", "from sngan_cli.main import main; main()", "bench", "serve", GENERATOR]
-    command += ["--provider", "openvino-bf16", "--mode", "throughput", "--no-rivals", "--concurrency", "32"]
-    command += ["--rounds", str(ROUNDS), "--output", str(output)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=500, check=False)
-    assert done.returncode == 0, done.stderr
-    print(done.stdout)
-    values: dict[str, Any] = json.loads(output.read_text(encoding="utf-8"))
-    return values
+def measured(bench_serve: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    return bench_serve(GENERATOR, "--provider=openvino-bf16", "--mode=throughput", "--concurrency=32")
 
 
 @pytest.mark.parametrize("images", AT_LEAST)
