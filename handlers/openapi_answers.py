@@ -118,7 +118,7 @@ _ALWAYS = {
     "X-SNGAN-Model-Version": "the model's version",
     "X-SNGAN-Provider": "what ran it",
     "X-SNGAN-Variant": "the model's precision",
-    "Server-Timing": "milliseconds of drawing and of encoding",
+    "Server-Timing": "milliseconds of drawing all of its batch, and of encoding",
 }
 _SOMETIMES = {
     "X-SNGAN-Seed": "where there is one seed",
