@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 
 from handlers import openapi
@@ -39,6 +40,9 @@ CONCURRENCY = 32
 ANSWER_S = 60.0
 NO_LIMIT_BYTES = 10**9
 MOST_GROWTH = 0.05  # of a process's memory over the second half of the requests: from its first fifth to its last
+# Java compiles and takes memory during the first pass; later it grows and shrinks by some 5 % as it collects its
+# garbage, so a pass that grew is looked at again. A leak grows in each.
+MOST_PASSES = 4
 SAMPLE_S = 0.1
 JSON = (("Content-Type", "application/json"),)
 MODEL = "/predictions/sngan"
@@ -193,6 +197,47 @@ class Client(threading.Thread):
             self.wrong.append(f"another body to {sent.body[:100]!r}: {body[:100]!r}")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pass:
+    """What came of `REQUESTS` requests, and bytes of memory by process: in the first tenth, the sixth and the last."""
+
+    seconds: float
+    wrong: list[str]
+    statuses: collections.Counter[int]
+    images: int
+    memory: dict[str, tuple[float, float, float]]
+
+    @property
+    def growth(self) -> float:
+        """Of the process that grew most over the second half."""
+        return max(last / middle - 1 for _, middle, last in self.memory.values())
+
+
+def send_all(port: int, requests: list[Sent], processes: dict[str, psutil.Process]) -> Pass:
+    """All `requests`, `CONCURRENCY` at once."""
+    shared, lock = iter(requests), threading.Lock()
+    clients = [Client(port, shared, keeps=index % 2 == 0, lock=lock) for index in range(CONCURRENCY)]
+    samples: list[tuple[int, dict[str, int]]] = []
+    started = time.monotonic()
+    for client in clients:
+        client.start()
+    while any(client.is_alive() for client in clients):
+        done = sum(client.statuses.total() for client in clients)
+        samples.append((done, {name: process.memory_info().rss for name, process in processes.items()}))
+        time.sleep(SAMPLE_S)
+
+    def about(name: str, low: float) -> float:
+        return statistics.median(sizes[name] for done, sizes in samples if low <= done / len(requests) <= low + 0.1)
+
+    return Pass(
+        seconds=time.monotonic() - started,
+        wrong=[line for client in clients for line in client.wrong],
+        statuses=sum((client.statuses for client in clients), collections.Counter[int]()),
+        images=sum(client.images for client in clients),
+        memory={name: (about(name, 0.0), about(name, 0.5), about(name, 0.9)) for name in processes},
+    )
+
+
 def test_ten_thousand_mixed_requests(
     serve_command: Callable[..., Any],
     digits_mar: Path,
@@ -201,44 +246,28 @@ def test_ten_thousand_mixed_requests(
 ) -> None:
     good, bad = good_requests(session), bad_requests(session.metadata)
     assert len(bad) <= BAD
-    all_of_them = [good[index % len(good)] for index in range(REQUESTS - BAD)]
-    all_of_them += [bad[index % len(bad)] for index in range(BAD)]
-    random.Random(2).shuffle(all_of_them)
-    requests, lock = iter(all_of_them), threading.Lock()
+    requests = [good[index % len(good)] for index in range(REQUESTS - BAD)]
+    requests += [bad[index % len(bad)] for index in range(BAD)]
+    random.Random(2).shuffle(requests)
     with serve_command(digits_mar) as serving:
         server: Serving = serving
         workers = server.workers
         assert len(workers) == cores(), "one worker for each core"
         processes = {"java": server.java, **{f"worker {index + 1}": one for index, one in enumerate(workers)}}
-        clients = [Client(server.port, requests, keeps=index % 2 == 0, lock=lock) for index in range(CONCURRENCY)]
-        samples: list[tuple[int, dict[str, int]]] = []
-        started = time.monotonic()
-        for client in clients:
-            client.start()
-        while any(client.is_alive() for client in clients):
-            done = sum(client.statuses.total() for client in clients)
-            samples.append((done, {name: process.memory_info().rss for name, process in processes.items()}))
-            time.sleep(SAMPLE_S)
-        seconds = time.monotonic() - started
-        assert [worker.pid for worker in server.workers] == [worker.pid for worker in workers], "a worker died"
-
-    wrong = [line for client in clients for line in client.wrong]
-    statuses = sum((client.statuses for client in clients), collections.Counter[int]())
-    images = sum(client.images for client in clients)
-    report(
-        f"{REQUESTS} requests, {len(good)} good and {len(bad)} bad kinds, {CONCURRENCY} at once: {images} images in "
-        f"{seconds:.1f} s, {REQUESTS / seconds:.0f} requests/s; statuses {dict(sorted(statuses.items()))}"
-    )
-    growths = {}
-    for name in processes:
-        first, middle, last = (
-            statistics.median(sizes[name] for done, sizes in samples if low <= done / REQUESTS <= low + 0.1)
-            for low in (0.0, 0.5, 0.9)
-        )
-        growths[name] = last / middle - 1
-        told = (size / 2**20 for size in (first, middle, last))
-        report("{}: {:.1f} MiB in the first tenth, {:.1f} in the sixth, {:.1f} in the last".format(name, *told))
-    assert wrong == [], f"{len(wrong)} wrong answers, such as {wrong[:5]}"
-    assert statuses.total() == REQUESTS
-    assert not [status for status in statuses if status >= 500]
-    assert max(growths.values()) < MOST_GROWTH, growths
+        for number in range(MOST_PASSES):
+            found = send_all(server.port, requests, processes)
+            report(
+                f"{REQUESTS} requests, {len(good)} good and {len(bad)} bad kinds, {CONCURRENCY} at once: "
+                f"{found.images} images in {found.seconds:.1f} s, {REQUESTS / found.seconds:.0f} requests/s; "
+                f"statuses {dict(sorted(found.statuses.items()))}"
+            )
+            for name, sizes in found.memory.items():
+                told = (size / 2**20 for size in sizes)
+                report("{}: {:.1f} MiB in the first tenth, {:.1f} in the sixth, {:.1f} in the last".format(name, *told))
+            assert found.wrong == [], f"{len(found.wrong)} wrong answers, such as {found.wrong[:5]}"
+            assert found.statuses.total() == REQUESTS
+            assert not [status for status in found.statuses if status >= 500]
+            assert [worker.pid for worker in server.workers] == [worker.pid for worker in workers], "a worker died"
+            if number > 0 and found.growth < MOST_GROWTH:
+                break
+        assert found.growth < MOST_GROWTH, found.memory
