@@ -35,6 +35,8 @@ pytestmark = pytest.mark.torchserve
 ANSWER_S = 60.0
 # Of the requests that TorchServe was gathering for a worker that is killed: it never answers those.
 STREAM_ANSWER_S = 20.0
+# Until TorchServe sees that a killed worker's socket is closed it may still give it requests.
+NOTICED_S = 0.25
 QUEUE = ServeConfig().queue_size
 RECEIVED = re.compile(r"^ts_inference_requests_total\{.*\} (\S+)$", re.MULTILINE)
 # What is promised on a machine with nothing else to do; tests allow `busy_factor` times as much.
@@ -93,7 +95,7 @@ def test_kill_9_of_workers_under_load(
     killed = serving.workers[:killed_together]
     for worker in killed:
         worker.kill()
-    at = time.monotonic()
+    noticed = time.monotonic() + NOTICED_S
     gone = {worker.pid for worker in killed}
     seconds = wait_for(lambda: len(ready_workers(serving) - gone) == cores(), "the new workers")
     time.sleep(1.0)
@@ -103,7 +105,7 @@ def test_kill_9_of_workers_under_load(
         stream.join(ANSWER_S)
     results = [result for stream in streams for result in stream.results]
     failed = [(sent, what) for sent, what in results if not isinstance(what, Answer) or what.status != 200]
-    later = sum(sent > at for sent, _ in results)
+    later = sum(sent > noticed for sent, _ in results)
     statuses = collections.Counter(what.status if isinstance(what, Answer) else str(what) for _, what in failed)
     report(
         f"{killed_together} of {cores()} killed under {len(streams)} streams: ready again after {seconds:.1f} s; "
@@ -111,7 +113,7 @@ def test_kill_9_of_workers_under_load(
     )
     assert len(failed) <= killed_together * LARGEST_BATCH, failed
     for sent, what in failed:
-        assert sent < at
+        assert sent < noticed
         if isinstance(what, Answer):
             assert what.status in (500, 507)
             assert LEAKS.search(what.body) is None
