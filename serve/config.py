@@ -13,7 +13,7 @@ from typing import Any
 
 from handlers.providers import PROVIDERS
 from handlers.variants import VARIANTS
-from serve.capacity import cores
+from serve.capacity import cores, fitting_batch_size
 from serve.errors import ConfigError
 
 MODEL_NAME = "sngan"
@@ -99,6 +99,10 @@ class ServeConfig:
     def on_free_ports(cls, **settings: Any) -> ServeConfig:
         """A configuration that disturbs no other server: every port is 0 unless `settings` says otherwise."""
         return cls(**{**dict.fromkeys(PORTS, 0), **settings})
+
+    def batch_size_for(self, height: int, width: int) -> int:
+        """`batch_size`, or what fits images of so many pixels."""
+        return self.batch_size or fitting_batch_size(height, width)
 
     @property
     def base_url(self) -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 from handlers.metadata import GeneratorMetadata
 from handlers.metrics import METRICS
-from serve.capacity import fitting_batch_size
 from serve.config import LOOPBACK, MODEL_NAME, ServeConfig
 
 # An answer that is too long must be refused by the handler: at its own limit TorchServe kills the worker.
@@ -99,7 +98,7 @@ def model_config_yaml(config: ServeConfig, busy_file: Path, metadata: GeneratorM
     record: dict[str, Any] = {
         "minWorkers": config.workers,
         "maxWorkers": config.workers,
-        "batchSize": config.batch_size or fitting_batch_size(metadata.height, metadata.width),
+        "batchSize": config.batch_size_for(metadata.height, metadata.width),
         "maxBatchDelay": config.max_batch_delay_ms,
         "responseTimeout": config.response_timeout_s,
         "startupTimeout": config.startup_timeout_s,

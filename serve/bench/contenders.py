@@ -18,7 +18,7 @@ from handlers.variants import choose
 from serve.bench.memory import Memory, memory_of
 from serve.bench.raw import RawRuntime, raw_runtime
 from serve.bench.rivals import Rival
-from serve.capacity import fitting_batch_size, plan
+from serve.capacity import plan
 from serve.client import SnganClient
 from serve.config import MODEL_NAME, ServeConfig
 from serve.errors import ServeError
@@ -176,7 +176,7 @@ def _ours(stack: contextlib.ExitStack, field: Field, source: Path, config: Serve
         mode=mode,
         workers=config.workers,
         threads=config.threads_per_worker,
-        batch_size=config.batch_size or fitting_batch_size(server.metadata.height, server.metadata.width),
+        batch_size=config.batch_size_for(server.metadata.height, server.metadata.width),
         raw=raw,
         generator=generator,
         first_answer_s=first_answer_s,

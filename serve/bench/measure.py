@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from serve.bench.burst import MAX_BURST_S, MAX_REQUESTS, Burst, Client, Load
 from serve.bench.contenders import Contender, Field
+from serve.bench.idle import wait_until_idle
 from serve.bench.memory import Memory
 from serve.bench.raw import RawBurst
 from serve.errors import ServeError
@@ -178,17 +179,18 @@ def _mean(before: RawBurst, after: RawBurst) -> RawBurst:
 
 
 def _settle(one: Contender) -> None:
-    """Wait for what the client has left behind: an answer to one more request comes after all that were sent before.
+    """Wait for what the client has left behind, which would take the processor from the baseline.
 
-    With several workers another may still be at the last of them; that is at most one request each.
+    One more request is answered after all that were sent before have found a worker; the workers end their batches.
     """
-    for _ in range(one.workers):
-        answer = exchange(
-            one.url,
-            method="POST",
-            body=b'{"n": 1, "seed": 0}',
-            headers={"Content-Type": "application/json"},
-            timeout_s=SETTLE_S,
-        )
-        if answer.status >= 500:
-            raise ServeError(f"{one.name}: HTTP {answer.status} after a burst")
+    answer = exchange(
+        one.url,
+        method="POST",
+        body=b'{"n": 1, "seed": 0}',
+        headers={"Content-Type": "application/json"},
+        timeout_s=SETTLE_S,
+    )
+    if answer.status >= 500:
+        raise ServeError(f"{one.name}: HTTP {answer.status} after a burst")
+    if not wait_until_idle(one.pid, SETTLE_S):
+        raise ServeError(f"{one.name}: still at work {SETTLE_S:g} s after a burst")

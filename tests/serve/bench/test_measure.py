@@ -85,6 +85,7 @@ def contender(name: str = "sngan, cpu, throughput", **changes: Any) -> Contender
 def settled(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Answer(status=200, headers={}, body=b"")
     monkeypatch.setattr(measuring, "exchange", lambda *arguments, **settings: answer)
+    monkeypatch.setattr(measuring, "wait_until_idle", lambda pid, limit_s: True)
 
 
 def field_of(*contenders: Contender, size: int = LARGE) -> Field:
@@ -129,6 +130,7 @@ def test_slow_requests_get_longer_bursts_up_to_a_limit() -> None:
 def test_a_server_that_fails_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = Answer(status=503, headers={}, body=b"")
     monkeypatch.setattr(measuring, "exchange", lambda *arguments, **settings: answer)
+    monkeypatch.setattr(measuring, "wait_until_idle", lambda pid, limit_s: True)
     with pytest.raises(ServeError, match="HTTP 503 after a burst"):
         run(field_of(contender()), FakeClient(), [Point(images=1, concurrency=1)])
 
